@@ -1,0 +1,80 @@
+/**
+ * The registry of public errors: every coded answer, its status and its default message. A test holds it to
+ * docs/errors.md in both directions. Uncoded errors carry a message only.
+ */
+import { z } from "zod";
+
+/** Codes of contract 1.3. A code that its own issue brings (streams, tokens, workspaces) is added with that issue. */
+export const errorRegistry = {
+  task_archived: { status: 409, message: "the task is archived; deploy a version that declares it" },
+  task_not_deployed: {
+    status: 409,
+    message: "the task is not in the current deployment; deploy and promote a version that declares it",
+  },
+  sandbox_not_deployed: {
+    status: 409,
+    message:
+      "the task's sandbox is not in the current deployment; deploy and promote a version that declares it",
+  },
+  workspace_sandbox_incompatible: {
+    status: 409,
+    message: "the workspace belongs to another sandbox; start a task of the workspace's own sandbox",
+  },
+  workspace_resource_floor_unsatisfied: {
+    status: 409,
+    message:
+      "the task's sandbox has less cpu, memory or disk than the workspace was made with; raise its resources",
+  },
+  session_fingerprint_mismatch: {
+    status: 409,
+    message: "a session with this external_id was started with other parameters",
+  },
+  idempotency_fingerprint_mismatch: {
+    status: 409,
+    message: "this idempotency_key was used with other parameters; use a new key",
+  },
+  idempotency_external_id_mismatch: {
+    status: 409,
+    message: "this idempotency_key started a session with another external_id; use a new key",
+  },
+  session_terminal: { status: 409, message: "the session is not open any more; start a new one" },
+  session_expired: { status: 409, message: "the session is expired; start a new one" },
+  session_has_no_current_run: { status: 409, message: "the session has no current run" },
+  close_run_active: {
+    status: 409,
+    message: "the session has an active run; wait for it or cancel the session",
+  },
+  session_expires_at_not_extendable: {
+    status: 400,
+    message:
+      "expires_at can only be moved to a later time, and only where the session has one that is not over yet",
+  },
+  /** The one "error" with a 2xx status: the same start is in flight, ask again (contract 3.1). */
+  idempotency_pending: { status: 202, message: "session_start_pending" },
+  coordination_unavailable: { status: 503, message: "coordination is unavailable; try again" },
+} as const satisfies Record<string, { readonly status: number; readonly message: string }>;
+
+export type ErrorCode = keyof typeof errorRegistry;
+export const errorCodes = Object.keys(errorRegistry) as [ErrorCode, ...ErrorCode[]];
+
+/** Every error body. `code` only where the registry has one. */
+export const errorEnvelope = z.strictObject({ error: z.string(), code: z.enum(errorCodes).optional() });
+export type ErrorEnvelope = z.infer<typeof errorEnvelope>;
+
+/** An answer other than success: thrown by handlers, turned into status and envelope in one place. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  readonly code: ErrorCode | undefined;
+  constructor(status: number, message: string, code?: ErrorCode) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The coded error with its registered status; `message` says more than the default where the caller knows more. */
+export function codedError(code: ErrorCode, message?: string): ApiError {
+  const registered = errorRegistry[code];
+  return new ApiError(registered.status, message ?? registered.message, code);
+}

@@ -1,0 +1,6 @@
+export * from "./deployments.ts";
+export * from "./events.ts";
+export * from "./runs.ts";
+export * from "./secrets.ts";
+export * from "./sessions.ts";
+export * from "./values.ts";

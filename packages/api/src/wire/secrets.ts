@@ -1,0 +1,55 @@
+/** Secrets (contract 10): names and times; a value is written and never read back. */
+import { z } from "zod";
+import { secretName } from "./values.ts";
+
+/** Bounds what is encrypted in one piece and handed to a guest's environment or tmpfs. */
+export const maxSecretBytes = 64 * 1024;
+
+export const secret = z.strictObject({
+  project_id: z.string(),
+  environment_id: z.string(),
+  name: z.string(),
+  created_at: z.string(),
+  updated_at: z.string(),
+});
+export type Secret = z.infer<typeof secret>;
+export const secretList = z.strictObject({ secrets: z.array(secret) });
+export const secretParams = z.object({ name: secretName });
+export const secretPutRequest = z.strictObject({
+  value: z.string().refine((text) => new TextEncoder().encode(text).length <= maxSecretBytes, {
+    error: `must be at most ${maxSecretBytes} bytes`,
+  }),
+});
+
+/** What an API key may be granted (contract 1.5). */
+export const apiKeyScopes = [
+  "runs:create",
+  "runs:read",
+  "runs:manage",
+  "session-streams:read",
+  "session-input:send",
+  "session-output:append",
+  "tokens:create",
+  "tokens:read",
+  "tokens:complete",
+  "tokens:cancel",
+  "workspace-lifecycle:manage",
+  "workspace-files:read",
+  "workspace-files:write",
+  "workspace-versions:read",
+  "workspace-versions:capture",
+  "workspace-versions:restore",
+  "workspace-versions:diff",
+  "workspace-exec:create",
+  "workspace-exec:read",
+  "workspace-exec:manage",
+  "workspace-pty:create",
+  "workspace-pty:read",
+  "workspace-pty:manage",
+  "workspace-ports:expose",
+  "workspace-ports:read",
+  "workspace-ports:close",
+  "secrets:write",
+  "tasks:deploy",
+] as const;
+export type ApiKeyScope = (typeof apiKeyScopes)[number];

@@ -1,0 +1,92 @@
+/** Shared value rules (contract 1.7): what a task id, a tag, a timestamp or metadata is, everywhere it appears. */
+import { z } from "zod";
+import { parseDurationMs } from "../duration.ts";
+import { canonicalJson, isStorableJson } from "../json.ts";
+
+export const apiVersion = "2026-06-06";
+
+const utf8Bytes = (text: string): number => new TextEncoder().encode(text).length;
+const noNul = (text: string): boolean => !text.includes("\0");
+
+export const uuid = z.guid({ error: "must be a UUID" }).transform((id) => id.toLowerCase());
+export const timestamp = z.iso.datetime({
+  offset: true,
+  error: "must be an RFC 3339 timestamp like 2026-06-06T12:00:00Z",
+});
+
+export const taskId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, {
+  error: "must start with a letter or digit, then letters, digits, . _ - (at most 128)",
+});
+export const queueName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$/, {
+  error: "must start with a letter or digit, then letters, digits, . _ / - (at most 256)",
+});
+export const secretName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, {
+  error: "must start with a letter or digit, then letters, digits, _ . - (at most 128)",
+});
+
+export const duration = z.string().refine((text) => parseDurationMs(text) !== undefined, {
+  error: "must be a positive duration like 90s, 1.5h, 2h45m or 7d",
+});
+
+/** Trimmed, deduplicated, sorted. */
+export const tags = z
+  .array(
+    z
+      .string()
+      .trim()
+      .min(1, "must not be empty")
+      .refine(noNul, "must not contain NUL")
+      .refine((tag) => utf8Bytes(tag) <= 128, "must be at most 128 bytes"),
+  )
+  .transform((list) => [...new Set(list)].sort())
+  .refine((list) => list.length <= 10, { error: "at most 10 tags" });
+
+/** A JSON object, its keys sorted. Stored as jsonb, which cannot hold U+0000 or half a surrogate pair. */
+export const metadata = z
+  .record(z.string(), z.unknown(), { error: "must be a JSON object" })
+  .refine(isStorableJson, { error: "must not contain U+0000, unpaired surrogates, or more than 200 levels" })
+  .transform((value) => JSON.parse(canonicalJson(value)) as Record<string, unknown>);
+
+export const idempotencyKey = z
+  .string()
+  .trim()
+  .min(1, "must not be empty")
+  .max(512, "must be at most 512 characters")
+  .refine(noNul, "must not contain NUL");
+export const concurrencyKey = z
+  .string()
+  .max(512, "must be at most 512 characters")
+  .refine(noNul, "must not contain NUL");
+export const externalId = z
+  .string()
+  .trim()
+  .refine((text) => utf8Bytes(text) <= 512, { error: "must be at most 512 bytes" })
+  .refine(noNul, { error: "must not contain NUL" });
+export const maxDurationSeconds = z
+  .int()
+  .refine((seconds) => seconds === 0 || (seconds >= 5 && seconds <= 86_400), {
+    error: "must be from 5 to 86400, or 0 for the task's",
+  });
+
+/** Why something is closed or cancelled. */
+export const reason = z
+  .string()
+  .trim()
+  .max(2000, "must be at most 2000 characters")
+  .refine(noNul, "must not contain NUL");
+
+const digits = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,16}$/, { error: `must be a number from ${min} to ${max}` })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, { error: `must be a number from ${min} to ${max}` });
+
+/** `limit` of a list. */
+export const limit = digits(1, 200);
+/** The seq after which an event page or stream starts. */
+export const cursor = digits(0, Number.MAX_SAFE_INTEGER);
+/** `follow=1` asks for a stream. */
+export const follow = z
+  .enum(["0", "1", "true", "false"])
+  .transform((value) => value === "1" || value === "true");

@@ -1,0 +1,9 @@
+export * from "./artifact-store.ts";
+export {
+  extractDeploymentSource,
+  type SourceSummary,
+  validateDeploymentSource,
+} from "./deployment-source.ts";
+export * from "./errors.ts";
+export { createFolderStore } from "./folder-store.ts";
+export { defaultSourceLimits, type SourceLimits } from "./source-tree.ts";

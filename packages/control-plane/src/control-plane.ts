@@ -1,0 +1,116 @@
+/** The control plane: one HTTP server over the store, the bus and the artifacts. */
+import { apiVersion, maxUploadBytes } from "@helmr/api";
+import { uuidv7 } from "@helmr/store";
+import Fastify, { type FastifyInstance, LogController } from "fastify";
+import { createApiKeyAuthenticator } from "./auth/api-key-auth.ts";
+import type { Context, ControlPlaneOptions } from "./context.ts";
+import { registerHealth } from "./health.ts";
+import { sendError } from "./http/errors.ts";
+import { StreamHub } from "./http/stream-hub.ts";
+import { publicApi } from "./public-api.ts";
+import { workerRoutes } from "./worker/index.ts";
+
+const workerApiPrefix = "/api/worker/v1";
+const defaultMaxStreams = 2000;
+/** Slow senders: headers within this, a whole request within `requestTimeoutMs` (an upload on a slow line). */
+const headersTimeoutMs = 30_000;
+const requestTimeoutMs = 15 * 60_000;
+
+/** At close: how long running requests may take to end by themselves, and how often idle connections are looked for. */
+const finishRequestsMs = 10_000;
+const closeIdleEveryMs = 50;
+
+export interface ControlPlane {
+  readonly app: FastifyInstance;
+  /** Port 0 picks a free one; resolves with the URL to reach it. */
+  listen(options: { readonly host: string; readonly port: number }): Promise<string>;
+  /** Ends streams and waits, lets running requests finish, then closes; safe to call twice. */
+  close(): Promise<void>;
+}
+
+export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
+  const closing = new AbortController();
+  const streams = new StreamHub(options.bus, options.config.maxStreams ?? defaultMaxStreams, closing.signal);
+  const context: Context = { ...options, streams, closing: closing.signal };
+  const auth = createApiKeyAuthenticator(options.db, options.logger);
+  const app = createApp(options);
+  const requests = countRequests(app);
+  registerHealth(app, options.db, closing.signal);
+  app.register(async (instance) => publicApi(instance, context, auth));
+  app.register(workerRoutes, {
+    prefix: workerApiPrefix,
+    db: options.db,
+    bus: options.bus,
+    secretCipher: options.secretCipher,
+    closing: closing.signal,
+    ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
+  });
+  app.addHook("onClose", () => auth.close());
+
+  let closed: Promise<void> | undefined;
+  return {
+    app,
+    listen: ({ host, port }) => app.listen({ host, port }),
+    close: () => {
+      closing.abort();
+      closed ??= streams.drained().then(() => closeServer(app, requests));
+      return closed;
+    },
+  };
+}
+
+/** How many requests are being answered: until their last byte is sent, or their connection is gone. */
+function countRequests(app: FastifyInstance): { running(): number } {
+  let running = 0;
+  app.server.on("request", (_request, response) => {
+    running += 1;
+    response.once("close", () => {
+      running -= 1;
+    });
+  });
+  return { running: () => running };
+}
+
+/**
+ * Let running requests finish, then close. `server.close()` ends the connections that are idle at that moment; one whose
+ * request ends later, or that never carried one, would hold it for the keep-alive time (72 s).
+ */
+async function closeServer(app: FastifyInstance, requests: { running(): number }): Promise<void> {
+  const deadline = Date.now() + finishRequestsMs;
+  const sweep = setInterval(() => {
+    if (requests.running() === 0 || Date.now() > deadline) app.server.closeAllConnections();
+    else app.server.closeIdleConnections();
+  }, closeIdleEveryMs);
+  try {
+    await app.close();
+  } finally {
+    clearInterval(sweep);
+  }
+}
+
+function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: logger.child({ part: "control-plane" }, { redact: ["req.headers.authorization"] }),
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => uuidv7(),
+    bodyLimit: maxUploadBytes,
+    exposeHeadRoutes: false,
+    forceCloseConnections: "idle",
+    requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: headersTimeoutMs },
+    routerOptions: { maxParamLength: 512 },
+  });
+  app.addHook("onRequest", async (request, reply) => {
+    void reply.headers({
+      "x-request-id": request.id,
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store",
+      "referrer-policy": "no-referrer",
+      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+      ...(request.url.startsWith("/api") ? { "helmr-api-version": apiVersion } : {}),
+    });
+  });
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
+  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not found" }));
+  return app as unknown as FastifyInstance;
+}

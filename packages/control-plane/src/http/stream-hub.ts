@@ -1,0 +1,182 @@
+/**
+ * Server-sent events: replay from a cursor, then live, in one loop per subscriber.
+ *
+ *   read a page from the database -> write its frames -> full page: again; else wait for a hint, at most one second
+ *
+ * E1 Every frame comes from the database in seq order after the cursor: what was missed is replayed, nothing twice.
+ * E2 A slow reader holds back its own loop only: the next page is read when the socket has taken the last one.
+ * E3 A stream ends when its source says so (terminal and drained), after 30 minutes, when the client is gone, when the
+ *    client takes nothing for a minute, or when the server closes; the subscriber resumes with the last id.
+ */
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
+import { ApiError, apiVersion } from "@helmr/api";
+import type { LiveBus } from "@helmr/coordination";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { answered } from "./handlers.ts";
+import { slowPollMs, WakeUp } from "./wake-up.ts";
+
+export interface Frame {
+  readonly id: number;
+  readonly data: unknown;
+}
+
+export interface StreamPage {
+  readonly frames: readonly Frame[];
+  /** More may be there already: read on without waiting. */
+  readonly full: boolean;
+  /** Nothing follows these frames. */
+  readonly ended: boolean;
+}
+
+export interface StreamSource {
+  /** Bus topic that hints at new frames. */
+  readonly topic: string;
+  /** Name of the SSE events. */
+  readonly event: string;
+  readonly cursor: number;
+  /** A comment is sent when nothing else was for that long. */
+  readonly keepAliveMs: number;
+  /** Frames with ids above `cursor`, in order. */
+  next(cursor: number): Promise<StreamPage>;
+}
+
+const maxStreamMs = 30 * 60_000;
+const defaultMaxStalledMs = 60_000;
+
+export class StreamHub {
+  readonly #bus: LiveBus;
+  readonly #maxStreams: number;
+  readonly #closing: AbortSignal;
+  readonly #maxStalledMs: number;
+  readonly #open = new Set<Promise<void>>();
+  #reserved = 0;
+
+  constructor(bus: LiveBus, maxStreams: number, closing: AbortSignal, maxStalledMs = defaultMaxStalledMs) {
+    this.#maxStalledMs = maxStalledMs;
+    this.#bus = bus;
+    this.#maxStreams = maxStreams;
+    this.#closing = closing;
+  }
+
+  /** Takes over the reply. Throws ApiError 503 when too many streams are open. */
+  async stream(request: FastifyRequest, reply: FastifyReply, source: StreamSource): Promise<typeof answered> {
+    this.#requireRoom();
+    reply.hijack();
+    const running = this.#run(request, reply, source).finally(() => this.#open.delete(running));
+    this.#open.add(running);
+    await running;
+    return answered;
+  }
+
+  /** A place among the streams for a request that is answered later, until disposed. Throws as `stream` does. */
+  reserve(): Disposable {
+    this.#requireRoom();
+    this.#reserved += 1;
+    return {
+      [Symbol.dispose]: () => {
+        this.#reserved -= 1;
+      },
+    };
+  }
+
+  #requireRoom(): void {
+    if (this.#open.size + this.#reserved >= this.#maxStreams || this.#closing.aborted) {
+      throw new ApiError(503, "too many streams and waiting requests are open; try again");
+    }
+  }
+
+  /** Resolves when every stream has ended; `closing` must have been aborted. */
+  async drained(): Promise<void> {
+    await Promise.all(this.#open);
+  }
+
+  async #run(request: FastifyRequest, reply: FastifyReply, source: StreamSource): Promise<void> {
+    const response = reply.raw;
+    const gone = new AbortController();
+    response.once("close", () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, this.#closing]);
+    try {
+      response.writeHead(200, {
+        "content-type": "text/event-stream",
+        "cache-control": "no-cache",
+        "x-accel-buffering": "no",
+        "helmr-api-version": apiVersion,
+        "x-request-id": request.id,
+      });
+      response.flushHeaders();
+      await this.#follow(response, source, signal);
+    } catch (error) {
+      // E3: what a stalled client was sent is held in memory until its connection is gone.
+      if (error instanceof StalledError) response.destroy();
+      else if (!signal.aborted) request.log.error({ err: error }, "stream failed");
+    } finally {
+      response.end();
+    }
+  }
+
+  async #follow(response: ServerResponse, source: StreamSource, signal: AbortSignal): Promise<void> {
+    using wakeUp = new WakeUp(this.#bus, source.topic, signal);
+    const endMs = Date.now() + maxStreamMs;
+    let cursor = source.cursor;
+    let lastWriteMs = Date.now();
+    while (!signal.aborted && Date.now() < endMs) {
+      const page = await source.next(cursor);
+      if (page.frames.length > 0) {
+        cursor = page.frames.at(-1)?.id ?? cursor;
+        await write(
+          response,
+          page.frames.map((frame) => formatFrame(source.event, frame)).join(""),
+          signal,
+          this.#maxStalledMs,
+        ); // E2
+        lastWriteMs = Date.now();
+      }
+      if (page.ended) return;
+      if (page.full) continue;
+      await wakeUp.wait(Math.min(slowPollMs, source.keepAliveMs));
+      if (Date.now() - lastWriteMs < source.keepAliveMs) continue;
+      await write(response, ": keep-alive\n\n", signal, this.#maxStalledMs);
+      lastWriteMs = Date.now();
+    }
+  }
+}
+
+/** JSON.stringify puts no line break into its text, so the data is one line. */
+function formatFrame(event: string, frame: Frame): string {
+  return `id: ${frame.id}\nevent: ${event}\ndata: ${JSON.stringify(frame.data)}\n\n`;
+}
+
+class StalledError extends Error {
+  override readonly name = "StalledError";
+}
+
+async function write(
+  response: ServerResponse,
+  text: string,
+  signal: AbortSignal,
+  stalledMs: number,
+): Promise<void> {
+  if (signal.aborted || response.write(text)) return;
+  const stalled = AbortSignal.timeout(stalledMs);
+  try {
+    await once(response, "drain", { signal: AbortSignal.any([signal, stalled]) });
+  } catch (error) {
+    throw stalled.aborted && !signal.aborted ? new StalledError("the client takes nothing") : error;
+  }
+}
+
+/** Contract 6: `follow=1` or the Accept header asks for a stream. */
+export function wantsStream(request: FastifyRequest, follow: boolean | undefined): boolean {
+  return follow === true || (request.headers.accept ?? "").includes("text/event-stream");
+}
+
+/** Where the stream starts: `Last-Event-ID` wins over the query (contract 6.2). */
+export function streamCursor(request: FastifyRequest, cursor: number | undefined): number {
+  const header = request.headers["last-event-id"];
+  if (header === undefined || header === "") return cursor ?? 0;
+  if (typeof header !== "string" || !/^\d{1,15}$/.test(header)) {
+    throw new ApiError(400, "Last-Event-ID: must be the id of an event of this stream");
+  }
+  return Number(header);
+}

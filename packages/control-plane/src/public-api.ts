@@ -1,0 +1,52 @@
+/** The public routes and what they share: raw bodies, the API version, the OpenAPI document. */
+import multipart from "@fastify/multipart";
+import { ApiError, apiPrefix, apiVersion, maxUploadBytes, openapiDocument } from "@helmr/api";
+import type { FastifyInstance } from "fastify";
+import type { ApiKeyAuthenticator } from "./auth/api-key-auth.ts";
+import type { Context } from "./context.ts";
+import { registerRoutes } from "./http/register-routes.ts";
+import { catalogHandlers } from "./routes/catalog.ts";
+import { deploymentHandlers } from "./routes/deployments.ts";
+import { runHandlers } from "./routes/runs.ts";
+import { secretHandlers } from "./routes/secrets.ts";
+import { sessionHandlers } from "./routes/sessions.ts";
+import { startHandlers } from "./routes/start-session.ts";
+
+/** A plugin of its own: its body parser and hooks do not reach the worker's routes. */
+export async function publicApi(
+  app: FastifyInstance,
+  context: Context,
+  auth: ApiKeyAuthenticator,
+): Promise<void> {
+  app.removeAllContentTypeParsers();
+  // The content type is not enforced (contract 1.2): a body is bytes until its route's schema reads it.
+  app.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: maxUploadBytes }, (_request, body, done) =>
+    done(null, body),
+  );
+  await app.register(multipart);
+  app.addHook("onRequest", async (request) => {
+    const version = request.headers["helmr-api-version"];
+    if (version !== undefined && version !== apiVersion) {
+      throw new ApiError(
+        400,
+        `Helmr-API-Version: this server speaks ${apiVersion}; use a client of that version`,
+      );
+    }
+  });
+  const document = JSON.stringify(openapiDocument());
+  app.get(`${apiPrefix}/openapi.json`, async (_request, reply) =>
+    reply.type("application/json").send(document),
+  );
+  registerRoutes(
+    app,
+    {
+      ...startHandlers(context),
+      ...sessionHandlers(context),
+      ...runHandlers(context),
+      ...deploymentHandlers(context),
+      ...catalogHandlers(context),
+      ...secretHandlers(context),
+    },
+    auth,
+  );
+}

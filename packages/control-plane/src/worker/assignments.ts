@@ -1,0 +1,120 @@
+/** From claimed rows to what the worker gets: the task's definition, and its secrets, decrypted for this lease only. */
+import type { BuildAssignment, RunAssignment } from "@helmr/api";
+import type { LiveBus } from "@helmr/coordination";
+import {
+  type ClaimedBuild,
+  type ClaimedRun,
+  type Database,
+  finishRuns,
+  type RunOutcome,
+  readSecretValues,
+  readTaskDefinition,
+  type SecretCipher,
+  type TaskDefinition,
+} from "@helmr/store";
+import { tellRun } from "../hints.ts";
+
+/** Definitions never change; the oldest goes first. A large one takes about 20 KiB. */
+const maxDefinitions = 500;
+
+export class Assignments {
+  readonly #db: Database;
+  readonly #cipher: SecretCipher;
+  readonly #bus: LiveBus;
+  readonly #definitions = new Map<string, TaskDefinition>();
+
+  constructor(db: Database, cipher: SecretCipher, bus: LiveBus) {
+    this.#db = db;
+    this.#cipher = cipher;
+    this.#bus = bus;
+  }
+
+  /** Assignments of the claimed runs; one that cannot be made ends its run, with the reason, and is left out. */
+  async forRuns(workerInstanceId: string, claimed: readonly ClaimedRun[]): Promise<RunAssignment[]> {
+    const made = await Promise.all(claimed.map((run) => this.#forRun(workerInstanceId, run)));
+    return made.filter((assignment) => assignment !== undefined);
+  }
+
+  async #forRun(workerInstanceId: string, run: ClaimedRun): Promise<RunAssignment | undefined> {
+    tellRun(this.#bus, run.id);
+    const definition = await this.#definition(run.deployment_task_id);
+    if (definition === undefined) {
+      return await this.#refuse(
+        workerInstanceId,
+        run,
+        "task_not_found",
+        "the task is not in its deployment any more",
+      );
+    }
+    const names = [...new Set(definition.secrets.map((secret) => secret.name))];
+    const values = await readSecretValues(this.#db, this.#cipher, run.environment_id, names);
+    const missing = names.filter((name) => !values.has(name));
+    if (missing.length > 0) {
+      const message = `the task declares secrets that this environment does not have: ${missing.join(", ")}; set each with \`helmr secret set NAME\``;
+      return await this.#refuse(workerInstanceId, run, "secret_missing", message);
+    }
+    return assignment(run, definition, values);
+  }
+
+  async #definition(deploymentTaskId: string): Promise<TaskDefinition | undefined> {
+    const known = this.#definitions.get(deploymentTaskId);
+    if (known !== undefined) return known;
+    const definition = await readTaskDefinition(this.#db, deploymentTaskId);
+    if (definition === undefined) return undefined;
+    const [oldest] = this.#definitions.keys();
+    if (this.#definitions.size >= maxDefinitions && oldest !== undefined) this.#definitions.delete(oldest);
+    this.#definitions.set(deploymentTaskId, definition);
+    return definition;
+  }
+
+  async #refuse(
+    workerInstanceId: string,
+    run: ClaimedRun,
+    failureKind: string,
+    message: string,
+  ): Promise<undefined> {
+    const outcome: RunOutcome = { status: "failed", failureKind, message, detail: {}, retryable: false };
+    await finishRuns(this.#db, [{ workerInstanceId, leaseId: run.lease_id, fencing: run.fencing, outcome }]);
+    tellRun(this.#bus, run.id);
+    return undefined;
+  }
+}
+
+function assignment(
+  run: ClaimedRun,
+  definition: TaskDefinition,
+  values: ReadonlyMap<string, string>,
+): RunAssignment {
+  return {
+    kind: "run",
+    lease_id: run.lease_id,
+    fencing: run.fencing,
+    run_id: run.id,
+    session_id: run.session_id,
+    environment_id: run.environment_id,
+    workspace_id: run.workspace_id,
+    deployment_id: run.deployment_id,
+    deployment_version: run.deployment_version,
+    source_digest: definition.sourceDigest,
+    attempt_id: run.attempt_id,
+    attempt_number: run.attempt_number,
+    task: { id: definition.taskId, file_path: definition.filePath, export_name: definition.exportName },
+    sandbox: definition.sandbox,
+    payload_json: run.payload,
+    metadata_json: run.metadata,
+    max_duration_seconds: run.max_duration_seconds,
+    secrets: definition.secrets.map((placement) => ({ placement, value: values.get(placement.name) ?? "" })),
+  };
+}
+
+export function buildAssignment(build: ClaimedBuild): BuildAssignment {
+  return {
+    kind: "build",
+    lease_id: build.lease_id,
+    fencing: build.fencing,
+    deployment_id: build.id,
+    environment_id: build.environment_id,
+    source_digest: build.source_digest,
+    source_size_bytes: build.source_size_bytes,
+  };
+}

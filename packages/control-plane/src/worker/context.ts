@@ -1,0 +1,42 @@
+/** What the worker's routes share. */
+import type { LiveBus } from "@helmr/coordination";
+import type {
+  Database,
+  FinishInput,
+  FinishResult,
+  SecretCipher,
+  StartInput,
+  StartResult,
+} from "@helmr/store";
+import type { Assignments } from "./assignments.ts";
+import type { WorkerAuthentication } from "./authenticate.ts";
+import type { Batcher } from "./batcher.ts";
+
+export interface WorkerTimings {
+  /** A lease not renewed that long is over. */
+  readonly leaseDurationMs: number;
+  /** Pause of a worker between two heartbeats. */
+  readonly heartbeatIntervalMs: number;
+  /** A heartbeat is answered that much later when it has nothing to tell, so that a cancel is told at once. */
+  readonly heartbeatHoldMs: number;
+}
+
+/** The pause and the hold together stay far below the lease. */
+export const defaultTimings: WorkerTimings = {
+  leaseDurationMs: 30_000,
+  heartbeatIntervalMs: 250,
+  heartbeatHoldMs: 2_000,
+};
+
+export interface WorkerContext {
+  readonly db: Database;
+  readonly bus: LiveBus;
+  readonly cipher: SecretCipher;
+  readonly authentication: WorkerAuthentication;
+  readonly assignments: Assignments;
+  readonly starts: Batcher<StartInput, StartResult>;
+  readonly finishes: Batcher<FinishInput, FinishResult>;
+  readonly timings: WorkerTimings;
+  /** Aborts when the server closes. */
+  readonly closing: AbortSignal;
+}

@@ -1,0 +1,53 @@
+/** The worker API: a Fastify plugin with all of /api/worker/v1 (wire: @helmr/api worker-api.ts). */
+import type { LiveBus } from "@helmr/coordination";
+import { type Database, finishRuns, type SecretCipher, startRuns } from "@helmr/store";
+import type { FastifyPluginAsync } from "fastify";
+import { Assignments } from "./assignments.ts";
+import { WorkerAuthentication } from "./authenticate.ts";
+import { Batcher } from "./batcher.ts";
+import { buildRoutes } from "./build-routes.ts";
+import { defaultTimings, type WorkerContext, type WorkerTimings } from "./context.ts";
+import { sendWorkerError, WorkerApiError } from "./errors.ts";
+import { leaseRoutes } from "./lease-routes.ts";
+import { registrationRoutes } from "./registration-routes.ts";
+
+export type { WorkerTimings } from "./context.ts";
+
+export interface WorkerRoutesOptions {
+  readonly db: Database;
+  readonly bus: LiveBus;
+  readonly secretCipher: SecretCipher;
+  /** Default: leases of 30 s. */
+  readonly timings?: Partial<WorkerTimings>;
+  /** Aborts when the server begins to close: long polls answer at once. */
+  readonly closing: AbortSignal;
+}
+
+/** Register with `{ prefix: "/api/worker/v1" }`. Has its own JSON parser and error answers. */
+export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app, options) => {
+  const { db, bus, secretCipher: cipher, closing } = options;
+  const context: WorkerContext = {
+    db,
+    bus,
+    cipher,
+    closing,
+    authentication: new WorkerAuthentication(db),
+    assignments: new Assignments(db, cipher, bus),
+    // One of each at a time: what comes meanwhile is the next batch. Measured in docs/decisions/0004-run-queue.md.
+    starts: new Batcher({ run: (inputs) => startRuns(db, inputs), maxBatch: 100, concurrency: 1 }),
+    finishes: new Batcher({ run: (inputs) => finishRuns(db, inputs), maxBatch: 100, concurrency: 1 }),
+    timings: { ...defaultTimings, ...options.timings },
+  };
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
+    try {
+      done(null, JSON.parse(text as string));
+    } catch {
+      done(new WorkerApiError(400, "the body is not JSON"));
+    }
+  });
+  app.setErrorHandler(sendWorkerError);
+  registrationRoutes(app, context);
+  leaseRoutes(app, context);
+  buildRoutes(app, context);
+};

@@ -1,0 +1,291 @@
+/** What holds for every route: credentials, permissions, scopes, headers, strict JSON, errors, the OpenAPI document. */
+import { readFile } from "node:fs/promises";
+import { apiPrefix, environmentRoutePrefix, openapiDocument, type RouteDefinition, routes } from "@helmr/api";
+import { revokeApiKey } from "@helmr/store";
+import { seedEnvironment, seedTask } from "@helmr/store/testing";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readAnswer, startTestServer, type TestServer } from "./support/server.ts";
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startTestServer();
+  await seedTask(server.db, server.scope, { taskId: "hello" });
+});
+afterAll(() => server.stop());
+
+const table = Object.entries<RouteDefinition>(routes);
+const someId = "019a0000-0000-7000-8000-000000000000";
+const concrete = (path: string) => path.replace(/:[A-Za-z]+/g, someId);
+const fetched = async (path: string, init?: RequestInit) =>
+  readAnswer(await fetch(`${server.url}${path}`, init));
+
+describe("credentials", () => {
+  test.each(table)("%s needs one", async (_name, { method, path }) => {
+    for (const key of [null, "hlmr_sk_short", `hlmr_sk_${"A".repeat(43)}`, "x"]) {
+      const answer = await server.request(method, concrete(path), undefined, { key });
+      expect(answer.status).toBe(401);
+      expect(Object.keys(answer.body)).toEqual(["error"]);
+    }
+  });
+
+  test.each(table)("%s needs its permission", async (_name, route) => {
+    const others = ["tokens:create"] as const;
+    const without = await server.newKey(server.scope, others);
+    const denied = await server.request(route.method, concrete(route.path), undefined, { key: without });
+    expect(denied).toMatchObject({ status: 403, body: { error: "permission is required" } });
+    for (const scope of route.permissions) {
+      const allowed = await server.request(route.method, concrete(route.path), undefined, {
+        key: await server.newKey(server.scope, [scope]),
+      });
+      expect([401, 403]).not.toContain(allowed.status);
+    }
+  });
+
+  test.each(table)("%s of the prefixed family is for sessions only", async (_name, { method, path }) => {
+    const prefix = environmentRoutePrefix.slice(apiPrefix.length);
+    const answer = await server.request(
+      method,
+      concrete(`${prefix}${path}`),
+      method === "GET" ? undefined : {},
+    );
+    expect(answer).toMatchObject({ status: 401, body: { error: "session authentication is required" } });
+  });
+
+  test("expired and revoked keys", async () => {
+    const soon = new Date(Date.now() + 3_600_000);
+    const expiring = await server.newKey(server.scope, ["runs:read"], soon);
+    expect((await server.request("GET", "/runs", undefined, { key: expiring })).status).toBe(200);
+    const expired = await server.newKey(server.scope, ["runs:read"], new Date(Date.now() - 1000));
+    expect((await server.request("GET", "/runs", undefined, { key: expired })).status).toBe(401);
+    const { id } = await server.db
+      .selectFrom("api_keys")
+      .select("id")
+      .where("expires_at", "=", soon)
+      .executeTakeFirstOrThrow();
+    expect(await revokeApiKey(server.db, server.scope, id)).toBe(true);
+    expect(await revokeApiKey(server.db, server.scope, id)).toBe(false);
+    // The revocation counts when the remembered grant is over.
+    let answer = await server.request("GET", "/runs", undefined, { key: expiring });
+    const endMs = Date.now() + 10_000;
+    while (answer.status === 200 && Date.now() < endMs) {
+      answer = await server.request("GET", "/runs", undefined, { key: expiring });
+    }
+    expect(answer.status).toBe(401);
+  });
+
+  test("the last use is noted when the server closes at the latest", async () => {
+    const other = await startTestServer();
+    try {
+      await other.request("GET", "/runs");
+      await other.close();
+      const { rows } = await sql<{
+        used: boolean;
+      }>`select last_used_at is not null as used from api_keys`.execute(other.db);
+      expect(rows).toEqual([{ used: true }]);
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
+describe("tenant isolation", () => {
+  test("a key of another environment sees none of it", async () => {
+    const external_id = "isolated";
+    const { body } = await server.request("POST", "/sessions", { task_id: "hello", external_id });
+    await server.request("PUT", "/secrets/ISOLATED", { value: "v" });
+    const deployment = body.session.initial_deployment_id;
+    const other = await seedEnvironment(server.db);
+    const key = await server.newKey(other.scope);
+    const ids = [
+      ["GET", `/sessions/${body.session.id}`],
+      ["GET", `/sessions/by-external-id?external_id=${external_id}`],
+      ["PATCH", `/sessions/${body.session.id}`],
+      ["POST", `/sessions/${body.session.id}/close`],
+      ["POST", `/sessions/${body.session.id}/cancel`],
+      ["POST", `/sessions/by-external-id/cancel?external_id=${external_id}`],
+      ["GET", `/sessions/${body.session.id}/runs`],
+      ["GET", `/runs/${body.run.id}`],
+      ["GET", `/runs/${body.run.id}/events`],
+      ["GET", `/runs/${body.run.id}/logs`],
+      ["GET", `/runs/${body.run.id}/events?follow=1`],
+      ["GET", `/runs/${body.run.id}/logs?follow=1`],
+      ["POST", `/runs/${body.run.id}/cancel`],
+      ["GET", `/deployments/${deployment}`],
+      ["GET", `/deployments/${deployment}/events`],
+      ["GET", `/deployments/${deployment}/events?follow=1`],
+      ["POST", `/deployments/${deployment}/promote`],
+      ["GET", "/tasks/hello"],
+      ["GET", "/sandboxes/box"],
+      ["GET", "/secrets/ISOLATED"],
+      ["DELETE", "/secrets/ISOLATED"],
+    ] as const;
+    for (const [method, path] of ids) {
+      const answer = await server.request(
+        method,
+        path,
+        method === "GET" || method === "DELETE" ? undefined : {},
+        { key },
+      );
+      expect({ method, path, status: answer.status }).toEqual({ method, path, status: 404 });
+    }
+    for (const path of [
+      "/sessions",
+      "/runs?status=all",
+      "/deployments",
+      "/tasks",
+      "/sandboxes",
+      "/secrets",
+    ]) {
+      const { body: list } = await server.request("GET", path, undefined, { key });
+      expect(Object.values(list)).toEqual([[]]);
+    }
+    expect((await server.request("GET", "/runs/counts", undefined, { key })).body.queued).toBe(0);
+    expect((await server.request("GET", "/deployments/current", undefined, { key })).body).toEqual({
+      deployment: null,
+    });
+    await seedTask(server.db, other.scope, { taskId: "hello" });
+    const workspace = await server.request(
+      "POST",
+      "/sessions",
+      { task_id: "hello", workspace_id: body.session.workspace_id },
+      { key },
+    );
+    expect(workspace.status).toBe(404);
+    const own = await server.request("POST", "/sessions", { task_id: "hello", external_id }, { key });
+    expect(own.status).toBe(201);
+    expect((await server.request("GET", `/runs/${body.run.id}`)).body.status).toBe("queued");
+  });
+});
+
+describe("requests", () => {
+  test("the API version", async () => {
+    const ask = (version: string) =>
+      server.request("GET", "/runs", undefined, { headers: { "helmr-api-version": version } });
+    const right = await ask("2026-06-06");
+    expect(right.status).toBe(200);
+    for (const answer of [right, await ask("2020-01-01"), await server.request("GET", "/nothing")]) {
+      expect(answer.headers.get("helmr-api-version")).toBe("2026-06-06");
+      expect(answer.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+    }
+    expect((await ask("2020-01-01")).status).toBe(400);
+    expect((await ask("2020-01-01")).body.error).toContain("2026-06-06");
+  });
+
+  test.each([
+    ["nothing", ""],
+    ["no JSON", "{"],
+    ["trailing values", '{"task_id":"hello"} {}'],
+    ["a list", "[]"],
+    ["a text", '"x"'],
+    ["bytes that are no UTF-8", new Uint8Array([0x7b, 0xff, 0x7d])],
+  ])("400 for a body with %s", async (_name, raw) => {
+    const answer = await server.request("POST", "/sessions", undefined, { raw });
+    expect(answer.status).toBe(400);
+    expect(answer.headers.get("content-type")).toContain("application/json");
+  });
+
+  test("the content type is not enforced", async () => {
+    for (const type of [
+      "text/plain",
+      "application/x-www-form-urlencoded",
+      "application/json; charset=utf-8",
+    ]) {
+      const answer = await server.request(
+        "POST",
+        "/sessions",
+        { task_id: "hello" },
+        { headers: { "content-type": type } },
+      );
+      expect(answer.status).toBe(201);
+    }
+  });
+
+  test("unknown routes and methods", async () => {
+    for (const [method, path] of [
+      ["GET", "/nothing"],
+      ["DELETE", "/runs"],
+      ["POST", "/runs/counts"],
+    ] as const) {
+      expect(await server.request(method, path)).toMatchObject({ status: 404, body: { error: "not found" } });
+    }
+    expect(await fetched("/api/%zz")).toMatchObject({ status: 400 });
+    expect(await fetched("/elsewhere")).toMatchObject({ status: 404 });
+  });
+
+  test("a body that is too large", async () => {
+    const response = await fetch(`${server.url}/api/sessions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${server.key}` },
+      body: new Uint8Array(128 * 1024 * 1024 + 1),
+    }).catch(() => undefined);
+    // Refused by its length: the server may close the connection while the client still sends.
+    if (response !== undefined) expect(await readAnswer(response)).toMatchObject({ status: 413 });
+  });
+
+  test("a failure inside says nothing internal", async () => {
+    const other = await startTestServer();
+    try {
+      await other.request("GET", "/runs");
+      await sql`alter table runs rename to runs_gone`.execute(other.db);
+      const answer = await other.request("GET", "/runs");
+      expect(answer.status).toBe(500);
+      expect(answer.body).toEqual({ error: "internal server error" });
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
+describe("secrets", () => {
+  test("are set, listed and deleted; values do not come back", async () => {
+    const put = await server.request("PUT", "/secrets/API_KEY", { value: "hidden-value" });
+    expect(put).toMatchObject({
+      status: 200,
+      body: { name: "API_KEY", environment_id: server.scope.environmentId },
+    });
+    const again = await server.request("PUT", "/secrets/API_KEY", { value: "" });
+    expect(again.body.created_at).toBe(put.body.created_at);
+    expect((await server.request("GET", "/secrets/API_KEY")).body).toEqual(again.body);
+    expect((await server.request("GET", "/secrets")).body.secrets).toContainEqual(again.body);
+    const deleted = await server.request("DELETE", "/secrets/API_KEY");
+    expect(deleted).toMatchObject({ status: 204, body: "" });
+    expect((await server.request("DELETE", "/secrets/API_KEY")).status).toBe(404);
+    expect((await server.request("GET", "/secrets/API_KEY")).status).toBe(404);
+  });
+
+  test.each([
+    ["/secrets/-x", { value: "v" }],
+    ["/secrets/A", {}],
+    ["/secrets/A", { value: 1 }],
+    ["/secrets/A", { value: "v", project_id: "p" }],
+    ["/secrets/A", { value: "x".repeat(64 * 1024 + 1) }],
+  ])("400 for %s", async (path, body) => {
+    expect((await server.request("PUT", path, body)).status).toBe(400);
+  });
+
+  test("are not readable in the database", async () => {
+    await server.request("PUT", "/secrets/STORED", { value: "hidden-value" });
+    const { rows } = await sql<{ row: string }>`select s::text as row from secrets s`.execute(server.db);
+    expect(JSON.stringify(rows)).not.toContain(Buffer.from("hidden-value").toString("hex"));
+  });
+});
+
+describe("health and documents", () => {
+  test("healthz and readyz", async () => {
+    expect(await fetched("/healthz")).toMatchObject({ status: 200, body: { status: "ok" } });
+    expect(await fetched("/readyz")).toMatchObject({ status: 200, body: { status: "ready" } });
+  });
+
+  test("the OpenAPI document is served, is the one checked in, and has every route", async () => {
+    const { body } = await fetched("/api/openapi.json");
+    expect(body).toEqual(openapiDocument());
+    const stored = await readFile(new URL("../../../docs/openapi.json", import.meta.url), "utf8");
+    expect(JSON.parse(stored)).toEqual(body);
+    const documented = Object.entries<object>(body.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`),
+    );
+    expect(documented.sort()).toEqual(table.map(([, { method, path }]) => `${method} ${path}`).sort());
+  });
+});

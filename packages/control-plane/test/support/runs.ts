@@ -1,0 +1,52 @@
+/** Plays the worker of one run: lease it, let it write, end it. */
+import { appendToRun, claimRuns, finishRuns, type RunOutcome, startRuns } from "@helmr/store";
+import { seedWorker } from "@helmr/store/testing";
+import { sql } from "kysely";
+import type { TestServer } from "./server.ts";
+
+export interface LeasedRun {
+  readonly runId: string;
+  /** Hints as the worker's routes do. */
+  log(stream: "stdout" | "stderr", text: string | Buffer): Promise<void>;
+  finish(outcome?: RunOutcome): Promise<void>;
+}
+
+const succeeded: RunOutcome = { status: "succeeded", outputJson: '{"done":true}' };
+
+export async function leaseRun(server: TestServer, runId: string): Promise<LeasedRun> {
+  const { db, bus } = server;
+  const workerInstanceId = await seedWorker(db, server.environment.workerGroupId);
+  // Ahead of what other tests queued.
+  await sql`update runs set priority = 2147483647 where id = ${runId}`.execute(db);
+  const [claimed] = await claimRuns(db, { workerInstanceId, limit: 1, leaseDurationMs: 60_000 });
+  if (claimed?.id !== runId) throw new Error(`leased ${claimed?.id} instead of ${runId}`);
+  const lease = { workerInstanceId, leaseId: claimed.lease_id, fencing: claimed.fencing };
+  await startRuns(db, [{ ...lease, notes: [], guest: { pooled: false, startMs: 1 } }]);
+  let number = 0;
+  return {
+    runId,
+    log: async (stream, text) => {
+      number += 1;
+      const occurredAt = new Date().toISOString();
+      await appendToRun(db, {
+        ...lease,
+        items: [{ kind: "log", number, occurredAt, stream, content: Buffer.from(text) }],
+      });
+      bus.publish(`run:${runId}`);
+    },
+    finish: async (outcome = succeeded) => {
+      await finishRuns(db, [{ ...lease, outcome }]);
+      bus.publish(`run:${runId}`);
+    },
+  };
+}
+
+export async function finishRun(
+  server: TestServer,
+  runId: string,
+  whileRunning?: () => Promise<void>,
+): Promise<void> {
+  const run = await leaseRun(server, runId);
+  await whileRunning?.();
+  await run.finish();
+}

@@ -1,0 +1,120 @@
+/**
+ * The one data folder of an embedded stack: who owns it, and what must survive a restart.
+ *
+ *   state.json   0600  keys and tokens made at the first start
+ *   postgres/          the database
+ *   artifacts/         the content-addressed store
+ *   worker/            workspaces, layers, caches and guests of the worker
+ */
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { chmod, mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import envPaths from "env-paths";
+
+/** What a restart needs to be the same installation. Values are secrets: never logged. */
+export interface StackState {
+  readonly format: 1;
+  readonly installationId: string;
+  /** 32 bytes, base64: encrypts the secrets in the database. */
+  readonly secretEncryptionKey: string;
+  readonly bootstrapToken: string;
+  readonly apiKey?: string;
+  /** The port of the last start: kept, when free, so that clients find the stack again. */
+  readonly port?: number;
+}
+
+export interface DataFolder {
+  readonly path: string;
+  readonly postgres: string;
+  readonly artifacts: string;
+  readonly worker: string;
+  readState(): Promise<StackState>;
+  writeState(state: StackState): Promise<void>;
+}
+
+/** `$XDG_DATA_HOME/helmr` or the platform's equivalent. */
+export function defaultDataDir(): string {
+  return envPaths("helmr", { suffix: "" }).data;
+}
+
+/** Make the folder (0700 for the state, 0711 on the way to what the database user must reach) and describe it. */
+export async function openDataFolder(path: string): Promise<DataFolder> {
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o711);
+  const root = await realpath(path);
+  const folder = {
+    path: root,
+    postgres: join(root, "postgres"),
+    artifacts: join(root, "artifacts"),
+    worker: join(root, "worker"),
+  };
+  for (const sub of [folder.artifacts, folder.worker]) await mkdir(sub, { recursive: true, mode: 0o700 });
+  const stateFile = join(root, "state.json");
+  const writeState = async (state: StackState): Promise<void> => {
+    const draft = `${stateFile}.${process.pid}`;
+    await writeFile(draft, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
+    await rename(draft, stateFile);
+  };
+  const readState = async (): Promise<StackState> => {
+    const text = await readFile(stateFile, "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (text !== undefined) return parseState(text, stateFile);
+    const state = newState();
+    await writeState(state);
+    return state;
+  };
+  return { ...folder, readState, writeState };
+}
+
+function newState(): StackState {
+  return {
+    format: 1,
+    installationId: randomUUID(),
+    secretEncryptionKey: randomBytes(32).toString("base64"),
+    bootstrapToken: `hlmr_wb_${randomBytes(32).toString("base64url")}`,
+  };
+}
+
+function parseState(text: string, file: string): StackState {
+  const state = JSON.parse(text) as Partial<StackState>;
+  if (state.format !== 1 || !state.installationId || !state.secretEncryptionKey || !state.bootstrapToken) {
+    throw new Error(
+      `${file} was not written by this version of Helmr; start with --reset, or use another --data-dir`,
+    );
+  }
+  return state as StackState;
+}
+
+/**
+ * Take the folder for this process, or reject with who holds it.
+ *
+ * The lock is a listening abstract Unix socket named after the folder: the kernel gives it to one process at a time and
+ * takes it back at any death, also kill -9, so that a stale lock cannot exist.
+ */
+export async function lockDataFolder(path: string): Promise<AsyncDisposable> {
+  await mkdir(path, { recursive: true });
+  const name = createHash("sha256")
+    .update(await realpath(path))
+    .digest("hex")
+    .slice(0, 32);
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === "EADDRINUSE"
+          ? new Error(
+              `another helmr dev is running on ${path}; stop it, or choose another folder with --data-dir`,
+            )
+          : error,
+      );
+    });
+    server.listen(`\0helmr-dev-${name}`, resolve);
+  });
+  server.unref();
+  return {
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}

@@ -1,0 +1,2 @@
+export { defaultDataDir } from "./data-folder.ts";
+export { type DevStack, type DevStackOptions, startDevStack } from "./stack.ts";

@@ -1,0 +1,88 @@
+import { createMemoryBus } from "@helmr/coordination";
+import { claimRuns, createRun, getRun, type Scope } from "@helmr/store";
+import {
+  type SeededTask,
+  seedEnvironment,
+  seedSession,
+  seedTask,
+  seedWorker,
+  startTestDatabase,
+  type TestDatabase,
+} from "@helmr/store/testing";
+import { sql } from "kysely";
+import pino from "pino";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createDispatcher } from "../src/index.ts";
+
+let database: TestDatabase;
+let scope: Scope;
+let task: SeededTask;
+let worker: string;
+beforeAll(async () => {
+  database = await startTestDatabase();
+  const seeded = await seedEnvironment(database.db);
+  scope = seeded.scope;
+  task = await seedTask(database.db, scope);
+  worker = await seedWorker(database.db, seeded.workerGroupId);
+});
+afterAll(() => database.stop());
+
+async function enqueue(ttl?: string) {
+  const session = await seedSession(database.db, scope, task);
+  return await createRun(database.db, scope, {
+    ...session,
+    deploymentId: task.deploymentId,
+    deploymentTaskId: task.deploymentTaskId,
+    deploymentVersion: "1",
+    taskId: task.taskId,
+    queueName: task.queueName,
+    payloadJson: "{}",
+    retryPolicy: { enabled: false },
+    maxDurationSeconds: 60,
+    ttl,
+    apiVersion: "2026-06-06",
+  });
+}
+
+test("time does what it does to runs, sessions and keys, and waiting workers are told", async () => {
+  const { db } = database;
+  const bus = createMemoryBus();
+  let hints = 0;
+  bus.subscribe("work:default", () => {
+    hints += 1;
+  });
+  const lost = await enqueue();
+  await claimRuns(db, { workerInstanceId: worker, limit: 1, leaseDurationMs: 0 });
+  const expiring = await enqueue("1ms");
+  const { sessionId } = await seedSession(db, scope, task);
+  await sql`update sessions set expires_at = now() - interval '1 second' where id = ${sessionId}`.execute(db);
+  await sql`insert into idempotency_keys (environment_id, scope_name, key, fingerprint, resource_id, expires_at)
+    values (${scope.environmentId}, 's', 'k', '', ${sessionId}, now())`.execute(db);
+  await sql`update worker_instances set last_heartbeat_at = now() - interval '1 hour'`.execute(db);
+
+  const intervals = {
+    reconcileMs: 5,
+    expireQueuedMs: 5,
+    expireLeasesMs: 5,
+    expireSessionsMs: 5,
+    sweepKeysMs: 5,
+  };
+  const dispatcher = createDispatcher({ db, bus, logger: pino({ level: "silent" }), intervals });
+  dispatcher.start();
+  try {
+    const status = async (id: string) => (await getRun(db, scope, id))?.status;
+    await expect.poll(() => status(expiring.id)).toBe("expired");
+    await expect.poll(async () => (await getRun(db, scope, lost.id))?.lost_count).toBe(1);
+    expect(await status(lost.id)).toBe("queued");
+    await expect.poll(() => hints).toBeGreaterThan(0);
+    const one = async (query: ReturnType<typeof sql>) => (await query.execute(db)).rows[0];
+    await expect
+      .poll(() => one(sql`select status from sessions where id = ${sessionId}`))
+      .toEqual({ status: "expired" });
+    await expect.poll(() => one(sql`select count(*) from idempotency_keys`)).toEqual({ count: 0 });
+    await expect.poll(() => one(sql`select state from worker_instances`)).toEqual({ state: "gone" });
+  } finally {
+    await dispatcher.stop();
+    await bus.close();
+  }
+});

@@ -1,0 +1,31 @@
+/** Numbers and paths that both sides share; apart from the schemas, so that the task host loads no validator. */
+export const protocolVersion = 1;
+
+/** Byte limits, each with its reason. */
+export const limits = {
+  /** One frame; a run's payload (4 MiB) is the largest legitimate content. */
+  frameBytes: 8 * 1024 * 1024,
+  /** One log chunk; keeps an append under the control plane's 256 KiB with base64 (4/3) and several chunks. */
+  logChunkBytes: 48 * 1024,
+  /** Task return value as JSON. */
+  outputBytes: 1024 * 1024,
+  /** Metadata value, patch, and the whole (contract 13.6). */
+  metadataBytes: 256 * 1024,
+  /** A `logger` entry (contract 13.6). */
+  loggerEntryBytes: 64 * 1024,
+  /** Error message and stack as sent; longer ones are cut with a marker. */
+  errorTextBytes: 16 * 1024,
+  /** Catalog of one deployment as JSON. */
+  catalogBytes: 4 * 1024 * 1024,
+} as const;
+
+/** Where things lie inside a guest. Reserved: nothing of the author's may be mounted over them. */
+export const guestPaths = {
+  /** Read-only: agent, task host, SDK (see @helmr/guest's bundle). */
+  helmr: "/opt/helmr",
+  agent: "/opt/helmr/agent.mjs",
+  taskHost: "/opt/helmr/task-host.mjs",
+  sdk: "/opt/helmr/sdk",
+  taskRoot: "/opt/helmr-task",
+  taskSource: "/opt/helmr-task/.helmr/deployment-source",
+} as const;

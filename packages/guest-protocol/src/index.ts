@@ -1,0 +1,5 @@
+/** Messages, codec and reliable link between worker and guest. */
+export * from "./codec.ts";
+export * from "./frames.ts";
+export * from "./link.ts";
+export * from "./messages.ts";

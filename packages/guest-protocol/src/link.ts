@@ -1,0 +1,361 @@
+/**
+ * ReliableLink: numbered, acknowledged messages over a byte stream that may be cut and replaced.
+ *
+ * | state    | entered by                   | does                                        | left by                      |
+ * |----------|------------------------------|---------------------------------------------|------------------------------|
+ * | detached | construction, stream cut     | accepts messages into the window            | attach -> greeting           |
+ * | greeting | attach                       | has sent `hello {last_received}`            | peer's hello -> open; cut    |
+ * | open     | peer's hello                 | has resent what the peer misses; sends data | cut -> detached              |
+ * | closed   | close(), ProtocolError       | rejects waiting and later sends             | never                        |
+ *
+ * Invariants:
+ *  L1  Messages are numbered 1, 2, 3, ... per direction in the order of `send` and delivered in that order, each once.
+ *  L2  A message is kept until the peer acknowledged it, by `ack` or by the `last_received` of its hello.
+ *  L3  Data goes out on a stream only after the peer's hello arrived on it, starting at the first message the peer
+ *      misses; so a duplicate or a gap is the peer's fault.
+ *  L4  Unacknowledged bytes stay below `windowBytes`, except for one message when nothing else is in the window.
+ *      Producers wait in `send`; at most `maxWaiting` of them.
+ *  L5  A peer that acknowledges what was not sent, breaks the numbering or sends an invalid frame ends the link with
+ *      one `onProtocolError`.
+ *  L6  While `onMessage` is pending, the stream is not read and the message is not acknowledged: a slow consumer
+ *      slows the producer instead of filling memory.
+ *  L7  What is accepted from a stream is delivered even if the stream is cut before; `hello` counts it as received.
+ */
+import type { Duplex, Readable, Writable } from "node:stream";
+import * as z from "zod";
+import { decodeBody, encodeFrame } from "./codec.ts";
+import { FrameDecoder, ProtocolError } from "./frames.ts";
+
+const defaultWindowBytes = 4 * 1024 * 1024;
+const maxWaiting = 1024;
+/** Acknowledge after so many messages or bytes, or after the delay: few frames, yet a full window moves on. */
+const ackEvery = { messages: 64, bytes: 256 * 1024, delayMs: 5 };
+
+const sequence = z.int().nonnegative();
+const linkFrame = z.discriminatedUnion("frame", [
+  z.object({ frame: z.literal("hello"), last_received: sequence }),
+  z.object({ frame: z.literal("data"), seq: sequence.min(1), message: z.unknown() }),
+  z.object({ frame: z.literal("ack"), seq: sequence }),
+]);
+
+/** `send` after `close`, or waiting while the link closed. */
+export class LinkClosedError extends Error {
+  override readonly name = "LinkClosedError";
+  constructor() {
+    super("The link is closed.");
+  }
+}
+
+export interface ReliableLinkOptions<In> {
+  /** For error texts only. */
+  readonly side: "worker" | "guest";
+  readonly incomingSchema: z.ZodType<In>;
+  /** Called for one message at a time, in order; reading stops while its promise is pending. A throw ends the link. */
+  readonly onMessage: (message: In) => void | Promise<void>;
+  /** Called at most once; the link is closed then. */
+  readonly onProtocolError: (error: ProtocolError) => void;
+  /** The stream ended or failed; another one may be attached. */
+  readonly onDetach?: () => void;
+  /** Bytes of unacknowledged messages; default 4 MiB. */
+  readonly windowBytes?: number;
+}
+
+interface Sent {
+  readonly seq: number;
+  readonly bytes: Buffer;
+}
+interface Waiting {
+  readonly message: unknown;
+  resolve(): void;
+  reject(error: Error): void;
+}
+/** One attached stream; everything that must end with it lives here. */
+interface Attachment {
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly decoder: FrameDecoder;
+  greeted: boolean;
+  detach(): void;
+}
+
+export class ReliableLink<Out, In> {
+  readonly #options: ReliableLinkOptions<In>;
+  readonly #windowBytes: number;
+  #attachment: Attachment | undefined;
+  #closed = false;
+  #sentSeq = 0;
+  #unacknowledged: Sent[] = [];
+  #unacknowledgedBytes = 0;
+  #waiting: Waiting[] = [];
+  #idleWaiters: (() => void)[] = [];
+  #receivedSeq = 0;
+  #deliveredSeq = 0;
+  #acknowledgedSeq = 0;
+  #deliveredBytes = 0;
+  #inbox: { seq: number; message: In; bytes: number }[] = [];
+  #delivering = false;
+  #ackTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: ReliableLinkOptions<In>) {
+    this.#options = options;
+    this.#windowBytes = options.windowBytes ?? defaultWindowBytes;
+  }
+
+  /** Whether a `send` now would be accepted at once. */
+  get writable(): boolean {
+    return !this.#closed && this.#waiting.length === 0 && this.#unacknowledgedBytes < this.#windowBytes;
+  }
+
+  /** Use this stream from now on; an earlier one is destroyed. One Duplex, or an input and an output. */
+  attach(stream: Duplex): void;
+  attach(input: Readable, output: Writable): void;
+  attach(input: Readable | Duplex, output: Writable = input as Duplex): void {
+    if (this.#closed) throw new LinkClosedError();
+    this.#attachment?.detach();
+    const attachment = this.#newAttachment(input, output);
+    this.#attachment = attachment;
+    output.write(encodeFrame({ frame: "hello", last_received: this.#receivedSeq }));
+    // L6, L7: what an earlier stream left in the inbox is delivered first.
+    if (this.#delivering) input.pause();
+    else input.resume();
+  }
+
+  /**
+   * Accept a message for delivery; resolves when it is in the window, not when it has arrived.
+   *
+   * Rejects with LinkClosedError, with RangeError for a message over `limits.frameBytes`, and when more than 1024
+   * calls wait already (their callers do not wait for `send`).
+   */
+  send(message: Out): Promise<void> {
+    if (this.#closed) return Promise.reject(new LinkClosedError());
+    if (this.#waiting.length > 0 || this.#unacknowledgedBytes >= this.#windowBytes) {
+      if (this.#waiting.length >= maxWaiting) {
+        return Promise.reject(new RangeError(`${maxWaiting} messages wait for the link; wait for send().`));
+      }
+      return new Promise((resolve, reject) => this.#waiting.push({ message, resolve, reject }));
+    }
+    try {
+      this.#accept(message);
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Resolves when the peer has acknowledged everything sent so far, or the link is closed. */
+  acknowledged(): Promise<void> {
+    if (this.#closed || (this.#unacknowledged.length === 0 && this.#waiting.length === 0))
+      return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Close for good; waits up to `flushMs` (default 0: not at all) for the acknowledgement of what was sent. */
+  async close(options: { flushMs?: number } = {}): Promise<void> {
+    const flushMs = options.flushMs ?? 0;
+    if (flushMs > 0 && !this.#closed) {
+      let timer: NodeJS.Timeout | undefined;
+      const limit = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, flushMs);
+      });
+      await Promise.race([this.acknowledged(), limit]);
+      clearTimeout(timer);
+    }
+    this.#shut();
+  }
+
+  #newAttachment(input: Readable, output: Writable): Attachment {
+    const attachment: Attachment = {
+      input,
+      output,
+      decoder: new FrameDecoder(),
+      greeted: false,
+      detach: () => {
+        if (this.#attachment === attachment) this.#attachment = undefined;
+        for (const [event, listener] of inputEvents) input.off(event, listener);
+        for (const event of ["close", "error"]) output.off(event, onEnd);
+        // A late error of a stream nobody uses any more must not end the process.
+        input.on("error", ignoreLateError);
+        output.on("error", ignoreLateError);
+        input.destroy();
+        output.destroy();
+      },
+    };
+    const onData = (chunk: Buffer): void => this.#read(attachment, chunk);
+    const onEnd = (): void => {
+      if (this.#attachment !== attachment) return;
+      attachment.detach();
+      this.#options.onDetach?.();
+    };
+    const inputEvents: [string, (chunk: Buffer) => void][] = [
+      ["data", onData],
+      ["end", onEnd],
+      ["close", onEnd],
+      ["error", onEnd],
+    ];
+    for (const [event, listener] of inputEvents) input.on(event, listener);
+    for (const event of ["close", "error"]) output.on(event, onEnd);
+    return attachment;
+  }
+
+  #accept(message: unknown): void {
+    const seq = this.#sentSeq + 1;
+    const bytes = encodeFrame({ frame: "data", seq, message });
+    this.#sentSeq = seq;
+    this.#unacknowledged.push({ seq, bytes });
+    this.#unacknowledgedBytes += bytes.length;
+    if (this.#attachment?.greeted === true) this.#attachment.output.write(bytes); // L3
+  }
+
+  #read(attachment: Attachment, chunk: Buffer): void {
+    try {
+      for (const body of attachment.decoder.push(chunk)) {
+        this.#handle(attachment, decodeBody(body), body.length);
+        if (this.#closed) return;
+      }
+    } catch (error) {
+      this.#fail(
+        error instanceof ProtocolError ? error : new ProtocolError("Invalid frame.", { cause: error }),
+      );
+      return;
+    }
+    if (this.#inbox.length === 0) return;
+    void this.#deliver();
+    if (this.#delivering) attachment.input.pause(); // L6
+  }
+
+  #handle(attachment: Attachment, value: unknown, bytes: number): void {
+    const parsed = linkFrame.safeParse(value);
+    if (!parsed.success)
+      throw new ProtocolError(`Invalid frame from the ${this.#peer}: ${issues(parsed.error)}`);
+    const frame = parsed.data;
+    if (frame.frame === "hello") {
+      if (attachment.greeted) throw new ProtocolError(`The ${this.#peer} said hello twice.`);
+      const oldest = this.#sentSeq - this.#unacknowledged.length;
+      if (frame.last_received < oldest) {
+        throw new ProtocolError(`The ${this.#peer} has ${frame.last_received} but acknowledged ${oldest}.`); // L5
+      }
+      this.#forget(frame.last_received);
+      attachment.greeted = true;
+      for (const sent of this.#unacknowledged) attachment.output.write(sent.bytes);
+      this.#admit();
+      return;
+    }
+    if (!attachment.greeted) throw new ProtocolError(`The ${this.#peer} did not say hello first.`);
+    if (frame.frame === "ack") {
+      this.#forget(frame.seq);
+      this.#admit();
+      return;
+    }
+    if (frame.seq !== this.#receivedSeq + 1) {
+      throw new ProtocolError(
+        `Message ${frame.seq} of the ${this.#peer} where ${this.#receivedSeq + 1} was due.`,
+      ); // L1
+    }
+    const message = this.#options.incomingSchema.safeParse(frame.message);
+    if (!message.success)
+      throw new ProtocolError(`Invalid message of the ${this.#peer}: ${issues(message.error)}`);
+    this.#receivedSeq = frame.seq;
+    this.#inbox.push({ seq: frame.seq, message: message.data, bytes });
+  }
+
+  /** Drop what the peer has (L2). An `ack` may be behind the hello before it: that one counts undelivered ones (L7). */
+  #forget(upTo: number): void {
+    const oldest = this.#sentSeq - this.#unacknowledged.length;
+    if (upTo > this.#sentSeq) {
+      throw new ProtocolError(`The ${this.#peer} acknowledges ${upTo} of ${this.#sentSeq} messages.`); // L5
+    }
+    if (upTo <= oldest) return;
+    for (const sent of this.#unacknowledged.splice(0, upTo - oldest))
+      this.#unacknowledgedBytes -= sent.bytes.length;
+  }
+
+  /** Let waiting producers in as far as the window allows (L4). */
+  #admit(): void {
+    while (this.#unacknowledgedBytes < this.#windowBytes) {
+      const next = this.#waiting.shift();
+      if (next === undefined) break;
+      try {
+        this.#accept(next.message);
+        next.resolve();
+      } catch (error) {
+        next.reject(error as Error);
+      }
+    }
+    if (this.#unacknowledged.length === 0 && this.#waiting.length === 0) this.#releaseIdle();
+  }
+
+  async #deliver(): Promise<void> {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    for (let next = this.#inbox.shift(); next !== undefined && !this.#closed; next = this.#inbox.shift()) {
+      try {
+        const pending = this.#options.onMessage(next.message);
+        if (pending !== undefined) await pending;
+      } catch (error) {
+        this.#fail(
+          new ProtocolError(`A message of the ${this.#peer} could not be handled.`, { cause: error }),
+        );
+        return;
+      }
+      if (this.#closed) return;
+      this.#deliveredSeq = next.seq;
+      this.#deliveredBytes += next.bytes;
+      this.#acknowledge();
+    }
+    this.#delivering = false;
+    if (!this.#closed) this.#attachment?.input.resume();
+  }
+
+  #acknowledge(): void {
+    const due =
+      this.#deliveredSeq - this.#acknowledgedSeq >= ackEvery.messages ||
+      this.#deliveredBytes >= ackEvery.bytes;
+    if (due) this.#sendAck();
+    else this.#ackTimer ??= setTimeout(() => this.#sendAck(), ackEvery.delayMs);
+  }
+
+  #sendAck(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    this.#deliveredBytes = 0;
+    this.#acknowledgedSeq = this.#deliveredSeq;
+    this.#attachment?.output.write(encodeFrame({ frame: "ack", seq: this.#deliveredSeq }));
+  }
+
+  #fail(error: ProtocolError): void {
+    if (this.#closed) return;
+    this.#shut();
+    this.#options.onProtocolError(error);
+  }
+
+  #shut(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#ackTimer);
+    this.#attachment?.detach();
+    this.#inbox = [];
+    this.#unacknowledged = [];
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(new LinkClosedError());
+    this.#releaseIdle();
+  }
+
+  #releaseIdle(): void {
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+
+  get #peer(): string {
+    return this.#options.side === "worker" ? "guest" : "worker";
+  }
+}
+
+function ignoreLateError(): void {
+  // Deliberately empty: see `detach`.
+}
+
+/** Paths and codes only: the texts of zod may quote what the peer sent. */
+function issues(error: z.ZodError): string {
+  return error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.join(".") || "message"}: ${issue.code}`)
+    .join(", ");
+}

@@ -1,0 +1,176 @@
+/**
+ * The gVisor driver: Isolation over `runsc` (platform systrap).
+ *
+ * | phase   | enters by                    | start() | recover() | close() |
+ * |---------|------------------------------|---------|-----------|---------|
+ * | open    | createGvisorIsolation        | works   | works     | -> closed |
+ * | closed  | close()                      | rejects | rejects   | no-op   |
+ */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { IsolationError } from "../errors.ts";
+import { probeCgroups } from "../host/cgroup.ts";
+import { probeLoopDisks } from "../host/disk.ts";
+import { forwardingProblem } from "../host/firewall.ts";
+import { GATEWAY_ADDRESS } from "../host/netns.ts";
+import { processStartTime } from "../host/processes.ts";
+import type { Guest, GuestSpec, Isolation, IsolationCapabilities } from "../isolation.ts";
+import type { HostContext } from "./context.ts";
+import { type GvisorGuest, startGuest } from "./guest.ts";
+import { NetworkManager } from "./network.ts";
+import { type GvisorOptions, type GvisorSettings, resolveOptions } from "./options.ts";
+import { makeFolders, removeLeftovers } from "./recovery.ts";
+import { RootStore } from "./roots.ts";
+import { runscVersion } from "./version.ts";
+
+/** A driver on this host. Nothing is touched before the first call. */
+export function createGvisorIsolation(options: GvisorOptions): Isolation {
+  return new GvisorIsolation(resolveOptions(options));
+}
+
+class GvisorIsolation implements Isolation {
+  readonly gatewayAddress = GATEWAY_ADDRESS;
+  readonly #settings: GvisorSettings;
+  readonly #guests = new Map<string, Promise<GvisorGuest>>();
+  #context: Promise<HostContext> | undefined;
+  #closed = false;
+
+  constructor(settings: GvisorSettings) {
+    this.#settings = settings;
+  }
+
+  async capabilities(): Promise<IsolationCapabilities> {
+    const { cgroups, loopDisks } = await this.#open();
+    const notes = cgroups.notes.map(
+      (note) =>
+        `${note}: run the worker as root on a host with a writable /sys/fs/cgroup (container: --cgroupns=host)`,
+    );
+    if (!loopDisks.ok) {
+      notes.push(
+        `workspace sizes are not bounded, loop disks do not work here (${loopDisks.reason}): modprobe loop`,
+      );
+    }
+    const forwarding = await forwardingProblem();
+    return {
+      driver: "gvisor",
+      driverVersion: await runscVersion(this.#settings.runscPath),
+      architecture: process.arch === "arm64" ? "arm64" : "x64",
+      limits: { cpu: cgroups.usable.has("cpu"), memory: cgroups.usable.has("memory"), disk: loopDisks.ok },
+      network: true,
+      notes: forwarding === undefined ? notes : [...notes, forwarding],
+    };
+  }
+
+  async start(spec: GuestSpec): Promise<Guest> {
+    checkSpec(spec);
+    if (this.#guests.has(spec.id))
+      throw new IsolationError("spec", `a guest "${spec.id}" is running already`);
+    const starting = this.#open().then((context) => startGuest(context, spec));
+    this.#guests.set(spec.id, starting);
+    try {
+      const guest = await starting;
+      const forget = () => this.#guests.delete(spec.id);
+      guest.exited.then(forget, forget);
+      return guest;
+    } catch (error) {
+      this.#guests.delete(spec.id);
+      throw error;
+    }
+  }
+
+  async recover(): Promise<{ readonly guestsRemoved: number }> {
+    if (this.#guests.size > 0)
+      throw new IsolationError("host", "recover() must be called before the first start()");
+    const context = await this.#open();
+    await context.network.close();
+    const guestsRemoved = await removeLeftovers(this.#settings);
+    await makeFolders(this.#settings);
+    return { guestsRemoved };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const context = await this.#context?.catch(() => undefined);
+    const guests = await Promise.allSettled(this.#guests.values());
+    await Promise.all(
+      guests.map((guest) => (guest.status === "fulfilled" ? guest.value.destroy() : undefined)),
+    );
+    if (context === undefined) return;
+    await context.roots.close();
+    await context.network.close();
+    await removeLeftovers(this.#settings);
+    await rm(path.join(this.#settings.stateDir, "owner.json"), { force: true });
+  }
+
+  async #open(): Promise<HostContext> {
+    if (this.#closed) throw new IsolationError("host", "this isolation driver is closed");
+    const context = this.#context ?? openContext(this.#settings);
+    this.#context = context;
+    try {
+      return await context;
+    } catch (error) {
+      if (this.#context === context) this.#context = undefined; // The next call may find the host mended.
+      throw error;
+    }
+  }
+}
+
+async function openContext(settings: GvisorSettings): Promise<HostContext> {
+  await mkdir(settings.stateDir, { recursive: true, mode: 0o700 });
+  await takeOwnership(settings.stateDir);
+  await makeFolders(settings);
+  if ((await readdir(settings.guestsDir)).length > 0) {
+    settings.logger.warn(
+      { stateDir: settings.stateDir },
+      "a dead worker left guests behind; recover() removes them",
+    );
+  }
+  return {
+    settings,
+    cgroups: await probeCgroups(settings.tag),
+    loopDisks: await probeLoopDisks(path.join(settings.stateDir, "disks")),
+    roots: new RootStore(settings),
+    network: new NetworkManager(settings),
+    logger: settings.logger,
+  };
+}
+
+/** One live worker per state folder: recovery of a second one would remove the first one's guests. */
+async function takeOwnership(stateDir: string): Promise<void> {
+  const file = path.join(stateDir, "owner.json");
+  const text = await readFile(file, "utf8").catch(() => "");
+  const [pid = "", startTime] = text.trim().split(" ");
+  if (text !== "" && Number(pid) !== process.pid && (await processStartTime(Number(pid))) === startTime) {
+    throw new IsolationError(
+      "host",
+      `${stateDir} belongs to the running worker ${pid}: give this one its own folder`,
+    );
+  }
+  const own = `${process.pid} ${await processStartTime(process.pid)}\n`;
+  await writeFile(`${file}.new`, own, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+function checkSpec(spec: GuestSpec): void {
+  const problem = specProblem(spec);
+  if (problem !== undefined) throw new IsolationError("spec", `guest "${spec.id}": ${problem}`);
+}
+
+function specProblem(spec: GuestSpec): string | undefined {
+  if (!/^[a-z0-9-]{1,40}$/.test(spec.id) || spec.id === "shared") return "the id must match [a-z0-9-]{1,40}";
+  if (spec.argv.length === 0) return "argv is empty";
+  if (!spec.cwd.startsWith("/")) return "cwd must be absolute";
+  const { cpu, memoryMib, diskMib } = spec.resources;
+  if (!(cpu > 0) || !(memoryMib >= 32) || !(diskMib >= 1)) {
+    return "resources must be at least some CPU, 32 MiB of memory and 1 MiB of disk";
+  }
+  if (!Number.isInteger(spec.maxProcesses) || spec.maxProcesses < 1) return "maxProcesses must be at least 1";
+  const relative = spec.mounts.find(
+    (mount) => !/^\/[^\0]*$/.test(mount.destination) || mount.destination === "/",
+  );
+  if (relative !== undefined) return `cannot mount on "${relative.destination}"`;
+  const ports = spec.network.workerPorts ?? [];
+  const badPort = ports.find((port) => !Number.isInteger(port) || port < 1 || port > 65_535);
+  return badPort === undefined ? undefined : `${badPort} is no TCP port`;
+}

@@ -1,0 +1,119 @@
+/**
+ * The Isolation interface: what every driver (gVisor today, Firecracker and QEMU later) offers the worker.
+ *
+ * Invariants every driver keeps (cited as I1.. in the drivers and in the contract suite):
+ *  I1  Untrusted code runs only inside a guest started here, never as a host process.
+ *  I2  A guest sees only the mounts, environment and network of its spec.
+ *  I3  When `exited` has resolved or `destroy` has returned, nothing of the guest is left on the host: no process,
+ *      mount, network namespace, cgroup or scratch file.
+ *  I4  After a crash of the worker, `recover()` restores I3 for every guest the dead worker had started.
+ */
+import type { Duplex, Readable } from "node:stream";
+
+/** What a host can enforce; what it cannot is said in the run's events. */
+export interface IsolationCapabilities {
+  readonly driver: "gvisor" | "firecracker" | "qemu";
+  readonly driverVersion: string;
+  readonly architecture: "x64" | "arm64";
+  /** Whether the CPU quota, memory limit and process count are enforced by cgroups on this host. */
+  readonly limits: { readonly cpu: boolean; readonly memory: boolean; readonly disk: boolean };
+  /** Whether guests can have a network of their own (needs root for network namespaces). */
+  readonly network: boolean;
+  /** A sentence per capability that is missing, naming the reason and the command that mends it. */
+  readonly notes: readonly string[];
+}
+
+/** Whole vCPUs, MiB of memory, MiB of writable root filesystem. */
+export interface GuestResources {
+  readonly cpu: number;
+  readonly memoryMib: number;
+  readonly diskMib: number;
+}
+
+/** `mode: "none"` has no interface but loopback. Denied CIDRs and host names are refused even if public. */
+export type GuestNetwork =
+  | {
+      readonly mode: "none" /** Host-side TCP endpoints of this worker that stay reachable (SDK registry). */;
+      readonly workerPorts?: readonly number[];
+    }
+  | {
+      readonly mode: "internet";
+      /** CIDRs (v4, v6) or host names; in addition to the worker-wide defaults (private, link-local, own addresses). */
+      readonly deny: readonly string[];
+      readonly workerPorts?: readonly number[];
+    };
+
+export interface GuestMount {
+  /** Absolute path inside the guest; parents are created. */
+  readonly destination: string;
+  /** Host folder or file, or a fresh tmpfs of `sizeMib`. */
+  readonly source:
+    | { readonly kind: "bind"; readonly path: string }
+    | { readonly kind: "tmpfs"; readonly sizeMib: number };
+  readonly readOnly: boolean;
+}
+
+/** A root filesystem on this host that guests can start from; made by the image store. */
+export interface RootFilesystem {
+  /** Merged read-only tree on the host; shared by all guests of the image. */
+  readonly path: string;
+  readonly digest: string;
+}
+
+export interface GuestSpec {
+  /** Unique among live guests of this worker; `^[a-z0-9-]{1,40}$`. */
+  readonly id: string;
+  readonly root: RootFilesystem;
+  /** Host overlay upper folder for image builds: writes land there and become the layer. Absent: writes are discarded. */
+  readonly captureWritesTo?: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  readonly mounts: readonly GuestMount[];
+  readonly resources: GuestResources;
+  readonly network: GuestNetwork;
+  /** Processes and threads at the same time. */
+  readonly maxProcesses: number;
+}
+
+export type GuestExit =
+  | { readonly reason: "exited"; readonly code: number }
+  | { readonly reason: "signalled"; readonly signal: string }
+  /** The memory limit was hit and the first process or the whole sandbox was killed by the kernel. */
+  | { readonly reason: "out_of_memory" }
+  /** The driver lost the guest (sentry crash, killed from outside); `detail` is for the worker's log. */
+  | { readonly reason: "lost"; readonly detail: string };
+
+export interface Guest {
+  readonly id: string;
+  /** stdin and stdout of the guest's first process: the byte stream the agent speaks. */
+  readonly stream: Duplex;
+  /** stderr of the first process, for diagnosis; the driver bounds nothing here, the reader must. */
+  readonly stderr: Readable;
+  /** Resolves once, after everything of the guest is gone from the host (I3). */
+  readonly exited: Promise<GuestExit>;
+  /** Freeze and thaw every process; a paused guest costs no CPU. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /**
+   * How many processes of this guest the kernel has killed because the memory limit was reached. A guest can outlive
+   * that (the largest process dies, the others go on): ask when a process in the guest ended by SIGKILL. 0 where memory
+   * is not limited.
+   */
+  oomKills(): Promise<number>;
+  /** Kill and clean up; safe to call twice; resolves when I3 holds. */
+  destroy(): Promise<void>;
+}
+
+export interface Isolation {
+  /** IPv4 address by which every guest with a network reaches its worker's `workerPorts` (listen on 127.0.0.1). */
+  readonly gatewayAddress: string;
+  capabilities(): Promise<IsolationCapabilities>;
+  /** Start a guest; rejects with an IsolationError that says which layer failed, leaving nothing behind (I3). */
+  start(spec: GuestSpec): Promise<Guest>;
+  /** Remove what a dead worker of the same state folder left behind (I4). Call before the first `start`. */
+  recover(): Promise<{ readonly guestsRemoved: number }>;
+  /** Destroy every live guest and release host resources (nft table, forwarding relays). */
+  close(): Promise<void>;
+}

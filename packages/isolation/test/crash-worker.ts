@@ -1,0 +1,30 @@
+/** A worker for the crash test: starts three guests (network, none, capturing writes), says "up", and waits to be killed. */
+import path from "node:path";
+import { createGvisorIsolation, type GvisorOptions } from "../src/index.ts";
+import { guestSpec, shell, waitForOutput } from "./bench-guest.ts";
+
+interface WorkerSettings {
+  readonly options: GvisorOptions;
+  readonly root: string;
+  readonly scratch: string;
+}
+
+const { options, root, scratch } = JSON.parse(process.env.HELMR_TEST_WORKER ?? "{}") as WorkerSettings;
+const isolation = createGvisorIsolation(options);
+const bench = { isolation, root, scratch, another: () => isolation, leftovers: async () => [] };
+const argv = shell("echo up; sleep 1000");
+const specs = [
+  guestSpec(bench, argv, { network: { mode: "internet", deny: ["198.51.100.0/24"] } }),
+  guestSpec(bench, argv),
+  guestSpec(bench, argv, { captureWritesTo: path.join(scratch, "crash", "layer") }),
+];
+for (const [index, spec] of specs.entries()) {
+  const guest = await isolation.start(spec);
+  await waitForOutput(guest, /up/);
+  if (index === 1) await guest.pause(); // A frozen guest takes no signal under cgroup version 1.
+}
+
+process.on("message", () => {
+  void isolation.close().then(() => process.disconnect());
+});
+process.send?.("up");

@@ -1,0 +1,100 @@
+/** `task()`: checks a task's configuration (contract 13.1) and brands it. */
+import { branded, taskBrand } from "../brand.ts";
+import { isPayloadSchema, type PayloadSchema, type SchemaInput, type SchemaOutput } from "../schema.ts";
+import {
+  expectInteger,
+  expectObject,
+  expectPattern,
+  fail,
+  idPattern,
+  queueNamePattern,
+  show,
+} from "./checks.ts";
+import { expectDuration } from "./duration.ts";
+import { isQueue } from "./queue.ts";
+import { expectRetry } from "./retry.ts";
+import { isSandbox, type Sandbox } from "./sandbox.ts";
+import { expectSecrets, type TaskSecret } from "./secrets.ts";
+import type { NoPayload, Task, TaskConfig, TaskConfigWithPayload, TaskState } from "./task-types.ts";
+
+/** Contract 1.7. */
+export const defaultMaxDurationSeconds = 900;
+
+/**
+ * Declares a task. Export it by name from a file in one of the `dirs` of helmr.config.ts. Throws a TypeError naming
+ * the field that breaks a rule; a sandbox without an image is reported when the project is deployed.
+ */
+export function task<
+  Schema extends PayloadSchema,
+  Output,
+  const Secrets extends readonly TaskSecret[] = readonly [],
+>(
+  config: TaskConfigWithPayload<Schema, Output, Secrets>,
+): Task<SchemaOutput<Schema>, Awaited<Output>, Secrets, SchemaInput<Schema>>;
+export function task<Output, const Secrets extends readonly TaskSecret[] = readonly []>(
+  config: TaskConfig<Output, Secrets>,
+): Task<NoPayload, Awaited<Output>, Secrets>;
+export function task(config: unknown): Task {
+  const given = expectObject(config, "task(...)", '{ id: "hello", sandbox, run }');
+  const id = expectPattern(given.id, idPattern, "task(...).id");
+  const where = `task(${JSON.stringify(id)})`;
+  refuseForeignKeys(given, where);
+  const state: TaskState = Object.freeze({
+    id,
+    sandbox: expectSandbox(given.sandbox, `${where}.sandbox`),
+    maxDurationSeconds: expectMaxDuration(given.maxDuration, `${where}.maxDuration`),
+    queue: expectQueue(given.queue, id, `${where}.queue`),
+    ttl: given.ttl === undefined ? undefined : expectDuration(given.ttl, `${where}.ttl`),
+    retry:
+      given.retry === undefined ? { enabled: false as const } : expectRetry(given.retry, `${where}.retry`),
+    secrets: given.secrets === undefined ? [] : expectSecrets(given.secrets, `${where}.secrets`),
+    payload: given.payload === undefined ? undefined : expectSchema(given.payload, `${where}.payload`),
+    run: expectRun(given.run, `${where}.run`),
+  });
+  return Object.freeze({ id, [taskBrand]: state });
+}
+
+function refuseForeignKeys(config: Record<string, unknown>, where: string): void {
+  if (config.schedule !== undefined) fail(`${where}.schedule`, "is not an option of task; remove it");
+  if (config.streams !== undefined) fail(`${where}.streams`, "is not an option of task; remove it");
+}
+
+function expectSandbox(value: unknown, where: string): Sandbox {
+  if (!isSandbox(value)) fail(where, `is required and must be a sandbox("id") builder, got ${show(value)}`);
+  return value;
+}
+
+function expectMaxDuration(value: unknown, where: string): number {
+  return value === undefined ? defaultMaxDurationSeconds : expectInteger(value, 5, 86400, where, "seconds");
+}
+
+function expectQueue(value: unknown, taskId: string, where: string): string {
+  if (value === undefined) return `task/${taskId}`;
+  if (isQueue(value)) return value.id;
+  if (typeof value !== "string") fail(where, `must be a queue({ id }) or the id of one, got ${show(value)}`);
+  return expectPattern(value, queueNamePattern, where);
+}
+
+function expectSchema(value: unknown, where: string): PayloadSchema {
+  if (!isPayloadSchema(value)) {
+    fail(where, `must be a Standard Schema v1 object (zod, valibot, arktype, ...), got ${show(value)}`);
+  }
+  return value;
+}
+
+function expectRun(value: unknown, where: string): TaskState["run"] {
+  if (typeof value !== "function") fail(where, `is required and must be a function, got ${show(value)}`);
+  return value as TaskState["run"];
+}
+
+/** Whether `value` is a task made by any copy of the SDK. */
+export function isTask(value: unknown): value is Task {
+  return branded(value, taskBrand) !== undefined;
+}
+
+/** What a task carries. Throws a TypeError when `value` is none. */
+export function taskState(value: unknown): TaskState {
+  const state = branded<TaskState>(value, taskBrand);
+  if (state === undefined) fail("task", `must be made by task({ ... }), got ${show(value)}`);
+  return state;
+}

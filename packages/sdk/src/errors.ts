@@ -1,0 +1,104 @@
+/**
+ * Errors of the SDK. `name` is set on each, so that code that may see several copies of the SDK can compare names.
+ */
+
+export interface PayloadIssue {
+  readonly message: string;
+  /** Keys from the payload's root to the wrong value; empty for the payload itself. */
+  readonly path: readonly (string | number)[];
+}
+
+/** A payload does not fit its task's schema. `issues` holds every problem the schema found. */
+export class PayloadSchemaValidationError extends Error {
+  override readonly name = "PayloadSchemaValidationError";
+  readonly taskId: string;
+  readonly issues: readonly PayloadIssue[];
+
+  constructor(taskId: string, issues: readonly PayloadIssue[]) {
+    super(`payload of task ${JSON.stringify(taskId)} is invalid: ${describe(issues)}`);
+    this.taskId = taskId;
+    this.issues = issues;
+  }
+}
+
+/** At most ten issues: a schema may find thousands in a large payload. */
+function describe(issues: readonly PayloadIssue[]): string {
+  const texts = issues
+    .slice(0, 10)
+    .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`));
+  if (issues.length > 10) texts.push(`and ${issues.length - 10} more`);
+  return texts.length === 0 ? "the schema gave no reason" : texts.join("; ");
+}
+
+/** The server refused the credential (401). */
+export class AuthError extends Error {
+  override readonly name = "AuthError";
+}
+
+/** Any other answer that is not the expected one. `body` is its raw text. */
+export class HelmrApiError extends Error {
+  override readonly name = "HelmrApiError";
+  readonly status: number;
+  readonly body: string;
+
+  constructor(status: number, body: string, request: string) {
+    super(`${request}: ${status} ${messageOf(body)}`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** The server's `error` text, or the start of whatever it sent (a proxy's page, say). */
+function messageOf(body: string): string {
+  try {
+    const parsed: unknown = JSON.parse(body);
+    if (
+      typeof parsed === "object" &&
+      parsed !== null &&
+      "error" in parsed &&
+      typeof parsed.error === "string"
+    ) {
+      return parsed.error;
+    }
+  } catch {
+    // Not JSON: shown as it is.
+  }
+  const text = body.trim();
+  return text === "" ? "(empty body)" : text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}
+
+/** No run of this id in the environment that the credential belongs to (404). */
+export class RunNotFoundError extends HelmrApiError {
+  readonly runId: string;
+
+  constructor(runId: string, body: string, request: string) {
+    super(404, body, request);
+    Object.defineProperty(this, "name", { value: "RunNotFoundError" });
+    this.runId = runId;
+  }
+}
+
+/** `runs.wait` gave up after `timeoutMs`; the run goes on. */
+export class TimeoutError extends Error {
+  override readonly name = "TimeoutError";
+}
+
+/** The server could not be reached, did not answer in time, or cut the connection. `cause` has the platform's error. */
+export class TransportError extends Error {
+  override readonly name = "TransportError";
+}
+
+/** A base URL whose scheme or host the client refuses to send credentials to. */
+export class UnsupportedTransportError extends Error {
+  override readonly name = "UnsupportedTransportError";
+}
+
+/** The server's event stream broke its own format (contract 6.1, 6.2): not retried. */
+export class SseProtocolError extends Error {
+  override readonly name = "SseProtocolError";
+}
+
+/** A 2xx answer without the fields that the contract promises. */
+export class InvalidResponseError extends Error {
+  override readonly name = "InvalidResponseError";
+}

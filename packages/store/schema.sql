@@ -1,0 +1,453 @@
+-- Generated from migrations/ by test/schema.test.ts: `npx vitest run packages/store/test/schema --update`.
+
+create table api_keys (
+  id uuid not null,
+  environment_id uuid not null,
+  name text not null,
+  key_hash bytea not null,
+  key_prefix text not null,
+  scopes text[] not null,
+  created_at timestamp with time zone not null default now(),
+  last_used_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint api_keys_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint api_keys_key_hash_key UNIQUE (key_hash),
+  constraint api_keys_pkey PRIMARY KEY (id)
+) with ();
+
+create table current_deployments (
+  environment_id uuid not null,
+  deployment_id uuid not null,
+  promoted_at timestamp with time zone not null default now(),
+  reason text,
+  constraint current_deployments_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id),
+  constraint current_deployments_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint current_deployments_pkey PRIMARY KEY (environment_id)
+) with ();
+
+create table deployment_events (
+  deployment_id uuid not null,
+  seq bigint not null,
+  category text not null,
+  severity text not null,
+  source text not null,
+  kind text not null,
+  message text not null,
+  attributes jsonb not null,
+  occurred_at timestamp with time zone not null,
+  at timestamp with time zone not null default now(),
+  constraint deployment_events_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
+  constraint deployment_events_pkey PRIMARY KEY (deployment_id, seq)
+) with ();
+
+create table deployment_queues (
+  deployment_id uuid not null,
+  name text not null,
+  concurrency_limit integer,
+  constraint deployment_queues_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
+  constraint deployment_queues_pkey PRIMARY KEY (deployment_id, name)
+) with ();
+
+create table deployment_sandboxes (
+  id uuid not null,
+  deployment_id uuid not null,
+  environment_id uuid not null,
+  sandbox_id text not null,
+  fingerprint text not null,
+  image_digest text not null,
+  definition jsonb not null,
+  created_at timestamp with time zone not null default now(),
+  constraint deployment_sandboxes_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
+  constraint deployment_sandboxes_deployment_id_sandbox_id_key UNIQUE (deployment_id, sandbox_id),
+  constraint deployment_sandboxes_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint deployment_sandboxes_pkey PRIMARY KEY (id)
+) with ();
+
+create table deployment_tasks (
+  id uuid not null,
+  deployment_id uuid not null,
+  environment_id uuid not null,
+  task_id text not null,
+  file_path text not null,
+  export_name text not null,
+  sandbox_id text not null,
+  queue_name text not null,
+  max_duration_seconds integer not null,
+  ttl text,
+  retry_policy jsonb not null,
+  secrets jsonb not null,
+  has_payload boolean not null,
+  created_at timestamp with time zone not null default now(),
+  constraint deployment_tasks_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
+  constraint deployment_tasks_deployment_id_task_id_key UNIQUE (deployment_id, task_id),
+  constraint deployment_tasks_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint deployment_tasks_pkey PRIMARY KEY (id)
+) with ();
+
+create table deployment_versions (
+  environment_id uuid not null,
+  day text not null,
+  last_number integer not null,
+  constraint deployment_versions_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint deployment_versions_pkey PRIMARY KEY (environment_id, day)
+) with ();
+
+create table deployments (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  version text not null,
+  status text not null,
+  content_hash text not null,
+  source_digest text not null,
+  source_size_bytes bigint not null,
+  api_version text not null,
+  sdk_version text,
+  cli_version text,
+  bundle_format_version integer not null,
+  worker_protocol_version text not null,
+  build_manifest_digest text,
+  deployment_manifest_digest text,
+  catalog jsonb,
+  error jsonb,
+  event_seq bigint not null default 0,
+  build_attempt integer not null default 0,
+  lease_id uuid,
+  worker_instance_id uuid,
+  fencing bigint not null default 0,
+  lease_expires_at timestamp with time zone,
+  append_number bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  building_at timestamp with time zone,
+  built_at timestamp with time zone,
+  deployed_at timestamp with time zone,
+  failed_at timestamp with time zone,
+  constraint deployments_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint deployments_environment_id_version_key UNIQUE (environment_id, version),
+  constraint deployments_pkey PRIMARY KEY (id),
+  constraint deployments_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
+  constraint deployments_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'building'::text, 'deployed'::text, 'failed'::text]))),
+  constraint deployments_worker_instance_id_fkey FOREIGN KEY (worker_instance_id) REFERENCES worker_instances(id)
+) with ();
+CREATE INDEX deployments_by_age ON public.deployments USING btree (environment_id, created_at DESC, id DESC);
+CREATE UNIQUE INDEX deployments_by_lease ON public.deployments USING btree (lease_id) WHERE (lease_id IS NOT NULL);
+CREATE INDEX deployments_in_flight_content ON public.deployments USING btree (environment_id, content_hash) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
+CREATE INDEX deployments_unfinished ON public.deployments USING btree (created_at) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
+
+create table environments (
+  id uuid not null,
+  organization_id uuid not null,
+  project_id uuid not null,
+  slug text not null,
+  name text not null,
+  color_hex text not null,
+  is_default boolean not null default false,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint environments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id),
+  constraint environments_pkey PRIMARY KEY (id),
+  constraint environments_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
+  constraint environments_project_id_slug_key UNIQUE (project_id, slug)
+) with ();
+
+create table idempotency_keys (
+  environment_id uuid not null,
+  scope_name text not null,
+  key text not null,
+  fingerprint bytea not null,
+  resource_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  constraint idempotency_keys_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint idempotency_keys_pkey PRIMARY KEY (environment_id, scope_name, key)
+) with ();
+CREATE INDEX idempotency_keys_due ON public.idempotency_keys USING btree (expires_at);
+
+create table organizations (
+  id uuid not null,
+  slug text not null,
+  name text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint organizations_pkey PRIMARY KEY (id),
+  constraint organizations_slug_key UNIQUE (slug)
+) with ();
+
+create table projects (
+  id uuid not null,
+  organization_id uuid not null,
+  slug text not null,
+  name text not null,
+  is_default boolean not null default false,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint projects_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id),
+  constraint projects_organization_id_slug_key UNIQUE (organization_id, slug),
+  constraint projects_pkey PRIMARY KEY (id)
+) with ();
+
+create table queues (
+  environment_id uuid not null,
+  name text not null,
+  concurrency_limit integer,
+  constraint queues_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint queues_pkey PRIMARY KEY (environment_id, name)
+) with ();
+
+create table run_counts (
+  environment_id uuid not null,
+  shard integer not null,
+  queued bigint not null default 0,
+  running bigint not null default 0,
+  waiting bigint not null default 0,
+  succeeded bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  expired bigint not null default 0,
+  constraint run_counts_pkey PRIMARY KEY (environment_id, shard)
+) with (fillfactor=20);
+
+create table run_events (
+  run_id uuid not null,
+  seq bigint not null,
+  run_lease_id uuid,
+  attempt_id uuid,
+  attempt_number integer,
+  category text not null,
+  severity text not null,
+  source text not null,
+  kind text not null,
+  message text not null,
+  redaction_class text not null default 'none'::text,
+  attributes jsonb not null,
+  occurred_at timestamp with time zone not null,
+  at timestamp with time zone not null default now(),
+  constraint run_events_pkey PRIMARY KEY (run_id, seq)
+) with ();
+
+create table run_logs (
+  run_id uuid not null,
+  seq bigint not null,
+  run_lease_id uuid not null,
+  attempt_id uuid,
+  attempt_number integer not null,
+  stream text not null,
+  observed_seq bigint not null,
+  content bytea not null,
+  occurred_at timestamp with time zone not null,
+  at timestamp with time zone not null default now(),
+  constraint run_logs_pkey PRIMARY KEY (run_id, seq),
+  constraint run_logs_stream_check CHECK ((stream = ANY (ARRAY['stdout'::text, 'stderr'::text])))
+) with ();
+
+create table run_operations (
+  id uuid not null,
+  environment_id uuid not null,
+  run_id uuid not null,
+  kind text not null,
+  status text not null,
+  reason text,
+  idempotency_key text,
+  fingerprint bytea not null,
+  created_at timestamp with time zone not null default now(),
+  applied_at timestamp with time zone,
+  constraint run_operations_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint run_operations_kind_check CHECK ((kind = 'cancel'::text)),
+  constraint run_operations_pkey PRIMARY KEY (id),
+  constraint run_operations_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+  constraint run_operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'applied'::text, 'rejected'::text])))
+) with ();
+CREATE UNIQUE INDEX run_operations_idempotency ON public.run_operations USING btree (run_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+CREATE INDEX run_operations_pending ON public.run_operations USING btree (run_id) WHERE (status = 'pending'::text);
+
+create table runs (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  session_id uuid not null,
+  deployment_id uuid not null,
+  deployment_task_id uuid not null,
+  deployment_version text not null,
+  workspace_id uuid not null,
+  task_id text not null,
+  turn_index integer not null default 0,
+  previous_run_id uuid,
+  reason text not null default 'initial'::text,
+  status text not null,
+  execution_status text not null,
+  queue_name text not null,
+  concurrency_key text,
+  lane_key text not null generated always as (COALESCE(concurrency_key, ''::text)) stored,
+  limited boolean not null default false,
+  priority integer not null default 0,
+  payload json not null,
+  metadata jsonb not null default '{}'::jsonb,
+  tags text[] not null default '{}'::text[],
+  retry_policy jsonb not null,
+  max_duration_seconds integer not null,
+  ttl text,
+  ttl_expires_at timestamp with time zone,
+  available_at timestamp with time zone not null default now(),
+  attempt_number integer not null default 0,
+  lost_count integer not null default 0,
+  attempt_id uuid,
+  lease_id uuid,
+  worker_instance_id uuid,
+  fencing bigint not null default 0,
+  lease_expires_at timestamp with time zone,
+  append_number bigint not null default 0,
+  cancel_requested_at timestamp with time zone,
+  cancel_reason text,
+  cancel_force boolean not null default false,
+  event_seq bigint not null default 0,
+  stdout_bytes bigint not null default 0,
+  stderr_bytes bigint not null default 0,
+  log_stored_bytes bigint not null default 0,
+  log_truncated boolean not null default false,
+  exit_code integer,
+  output json,
+  failure_kind text,
+  failure_detail jsonb,
+  api_version text not null,
+  sdk_version text,
+  cli_version text,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  started_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  constraint runs_check CHECK (((status = ANY (ARRAY['running'::text, 'waiting'::text])) = (lease_id IS NOT NULL))),
+  constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
+  constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
+  constraint runs_pkey PRIMARY KEY (id),
+  constraint runs_reason_check CHECK ((reason = ANY (ARRAY['initial'::text, 'input'::text]))),
+  constraint runs_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id),
+  constraint runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text]))),
+  constraint runs_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id)
+) with (fillfactor=75, autovacuum_vacuum_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+CREATE INDEX runs_active_in_lane ON public.runs USING btree (environment_id, queue_name, lane_key) WHERE ((status = 'running'::text) AND limited);
+CREATE UNIQUE INDEX runs_active_in_workspace ON public.runs USING btree (workspace_id) WHERE (status = ANY (ARRAY['running'::text, 'waiting'::text]));
+CREATE INDEX runs_by_age ON public.runs USING btree (environment_id, created_at DESC, id DESC);
+CREATE UNIQUE INDEX runs_by_lease ON public.runs USING btree (lease_id) WHERE (lease_id IS NOT NULL);
+CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index);
+CREATE INDEX runs_by_status ON public.runs USING btree (environment_id, status, created_at DESC, id DESC);
+CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND (NOT limited));
+CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
+CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
+
+create table schema_migrations (
+  name text not null,
+  sha256 text not null,
+  applied_at timestamp with time zone not null default now(),
+  constraint schema_migrations_pkey PRIMARY KEY (name)
+) with ();
+
+create table secrets (
+  environment_id uuid not null,
+  name text not null,
+  key_id text not null,
+  nonce bytea not null,
+  ciphertext bytea not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint secrets_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint secrets_pkey PRIMARY KEY (environment_id, name)
+) with ();
+
+create table sessions (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  task_id text not null,
+  initial_deployment_id uuid not null,
+  active_deployment_id uuid not null,
+  external_id text,
+  start_fingerprint bytea not null,
+  status text not null,
+  current_run_id uuid,
+  workspace_id uuid,
+  metadata jsonb not null default '{}'::jsonb,
+  tags text[] not null default '{}'::text[],
+  result json,
+  terminal_reason json,
+  expires_at timestamp with time zone,
+  expired_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint sessions_active_deployment_id_fkey FOREIGN KEY (active_deployment_id) REFERENCES deployments(id),
+  constraint sessions_environment_id_external_id_key UNIQUE (environment_id, external_id),
+  constraint sessions_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint sessions_initial_deployment_id_fkey FOREIGN KEY (initial_deployment_id) REFERENCES deployments(id),
+  constraint sessions_pkey PRIMARY KEY (id),
+  constraint sessions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
+  constraint sessions_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text, 'cancelled'::text, 'expired'::text]))),
+  constraint sessions_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id)
+) with ();
+CREATE INDEX sessions_by_status ON public.sessions USING btree (environment_id, status, updated_at DESC, id DESC);
+CREATE INDEX sessions_by_task ON public.sessions USING btree (environment_id, task_id, updated_at DESC, id DESC);
+CREATE INDEX sessions_by_task_status ON public.sessions USING btree (environment_id, task_id, status, updated_at DESC, id DESC);
+CREATE INDEX sessions_by_update ON public.sessions USING btree (environment_id, updated_at DESC, id DESC);
+CREATE INDEX sessions_due ON public.sessions USING btree (expires_at) WHERE ((status = 'open'::text) AND (expires_at IS NOT NULL));
+
+create table worker_bootstrap_tokens (
+  id uuid not null,
+  worker_group_id uuid not null,
+  token_hash bytea not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint worker_bootstrap_tokens_pkey PRIMARY KEY (id),
+  constraint worker_bootstrap_tokens_token_hash_key UNIQUE (token_hash),
+  constraint worker_bootstrap_tokens_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
+) with ();
+
+create table worker_groups (
+  id uuid not null,
+  name text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint worker_groups_name_key UNIQUE (name),
+  constraint worker_groups_pkey PRIMARY KEY (id)
+) with ();
+
+create table worker_instances (
+  id uuid not null,
+  worker_group_id uuid not null,
+  name text not null,
+  credential_hash bytea not null,
+  state text not null,
+  version text not null,
+  capacity jsonb not null,
+  capabilities jsonb not null,
+  registered_at timestamp with time zone not null default now(),
+  last_heartbeat_at timestamp with time zone not null default now(),
+  constraint worker_instances_credential_hash_key UNIQUE (credential_hash),
+  constraint worker_instances_pkey PRIMARY KEY (id),
+  constraint worker_instances_state_check CHECK ((state = ANY (ARRAY['active'::text, 'draining'::text, 'gone'::text]))),
+  constraint worker_instances_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
+) with ();
+
+create table workspaces (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  deployment_sandbox_id uuid not null,
+  sandbox_id text not null,
+  sandbox_fingerprint text not null,
+  external_id text,
+  state text not null,
+  desired_state text not null,
+  dirty_state text not null,
+  worker_instance_id uuid,
+  metadata jsonb not null default '{}'::jsonb,
+  tags text[] not null default '{}'::text[],
+  last_activity_at timestamp with time zone not null default now(),
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint workspaces_deployment_sandbox_id_fkey FOREIGN KEY (deployment_sandbox_id) REFERENCES deployment_sandboxes(id),
+  constraint workspaces_desired_state_check CHECK ((desired_state = ANY (ARRAY['active'::text, 'stopped'::text, 'archived'::text, 'deleted'::text]))),
+  constraint workspaces_dirty_state_check CHECK ((dirty_state = ANY (ARRAY['clean'::text, 'dirty'::text, 'capturing'::text, 'capture_failed'::text, 'dirty_state_lost'::text]))),
+  constraint workspaces_environment_id_external_id_key UNIQUE (environment_id, external_id),
+  constraint workspaces_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint workspaces_pkey PRIMARY KEY (id),
+  constraint workspaces_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
+  constraint workspaces_state_check CHECK ((state = ANY (ARRAY['active'::text, 'deleting'::text, 'recovery_required'::text, 'archived'::text, 'deleted'::text])))
+) with ();

@@ -1,0 +1,2 @@
+export * from "./change-deployments.ts";
+export * from "./read-deployments.ts";

@@ -1,0 +1,83 @@
+/** loseRuns and expireQueuedRuns: what time does to runs. Called by the dispatcher's loops, in pages. */
+import { sql } from "kysely";
+import { type Queryable, transaction } from "../database.ts";
+import { decideLoss, decideRelease, expired } from "./decide.ts";
+import type { RunRef } from "./finish.ts";
+import { maxDurationGraceSeconds } from "./lifecycle.ts";
+import { type Decision, type LockedRun, lockedColumns, settleRuns } from "./settle.ts";
+
+/** A run that left its state; `requeued` ones want a hint to the workers. */
+export interface SweptRun extends RunRef {
+  readonly requeued: boolean;
+}
+
+/**
+ * Up to `limit` runs whose lease is over (or whose max duration is, by far) are queued again, failed or cancelled. With
+ * `workerInstanceId`: all leases of that worker, whenever they end (it registers anew, so it has none of them).
+ */
+export async function expireLeases(
+  db: Queryable,
+  { limit, workerInstanceId }: { limit: number; workerInstanceId?: string },
+): Promise<SweptRun[]> {
+  const isOver =
+    workerInstanceId === undefined
+      ? sql`(r.lease_expires_at <= now()
+          or r.started_at + (r.max_duration_seconds + ${sql.lit(maxDurationGraceSeconds)}) * interval '1 second' <= now())`
+      : sql`r.worker_instance_id = ${workerInstanceId}`;
+  return await transaction(db, async (tx) => {
+    const { rows } = await sql<LockedRun & { lease_over: boolean }>`
+      select ${lockedColumns}, r.lease_expires_at <= now() as lease_over from runs r
+      where r.lease_id is not null and ${isOver} order by r.id limit ${limit}::integer
+      for update skip locked`.execute(tx);
+    const settled = rows.map((run) => {
+      const isLeaseLost = run.lease_over || workerInstanceId !== undefined;
+      return { run, decision: decideLoss(run, isLeaseLost ? "lease_lost" : "max_duration") };
+    });
+    await settleRuns(tx, settled);
+    return settled.map(swept);
+  });
+}
+
+/**
+ * Take back leases that never reached their worker (it hung up while its work was claimed): queued again at once, not
+ * counted as lost.
+ */
+export async function releaseLeases(db: Queryable, leaseIds: readonly string[]): Promise<void> {
+  await transaction(db, async (tx) => {
+    const { rows } = await sql<LockedRun>`select ${lockedColumns} from runs r
+      where r.lease_id = any (${leaseIds}::uuid[]) and r.started_at is null order by r.id for update`.execute(
+      tx,
+    );
+    await settleRuns(
+      tx,
+      rows.map((run) => ({ run, decision: decideRelease(run) })),
+    );
+  });
+}
+
+/** Up to `limit` queued runs whose ttl is over end as `expired`. */
+export async function expireQueuedRuns(db: Queryable, limit: number): Promise<SweptRun[]> {
+  return await transaction(db, async (tx) => {
+    const { rows } = await sql<LockedRun>`
+      select ${lockedColumns} from runs r where r.status = 'queued' and r.ttl_expires_at <= now()
+      order by r.ttl_expires_at limit ${limit}::integer for update skip locked`.execute(tx);
+    const settled = rows.map((run) => ({ run, decision: expired(run.ttl ?? "") }));
+    await settleRuns(tx, settled);
+    return settled.map(swept);
+  });
+}
+
+/** The page of runs that became due without anybody being told (a retry's delay is over, a hint was lost). */
+export async function hasDueRuns(db: Queryable): Promise<boolean> {
+  const { rows } = await sql<{ due: boolean }>`
+    select exists (select from runs where status = 'queued' and not limited and available_at <= now())
+      or exists (select from runs where status = 'queued' and limited and available_at <= now()) as due`.execute(
+    db,
+  );
+  return rows[0]?.due ?? false;
+}
+
+function swept({ run, decision }: { run: LockedRun; decision: Decision }): SweptRun {
+  const { id: runId, environment_id: environmentId, session_id: sessionId } = run;
+  return { runId, environmentId, sessionId, requeued: decision.status === "queued" };
+}

@@ -1,0 +1,89 @@
+/** Secrets of an environment: written by people, read by name for the worker that runs a task which declares them. */
+import { sql } from "kysely";
+import type { Queryable } from "./database.ts";
+import type { Scope } from "./scope.ts";
+import type { SecretCipher } from "./secret-cipher.ts";
+
+export interface SecretRow {
+  readonly name: string;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+}
+
+/** Contract 10: the list is cut at 200. */
+const maxListed = 200;
+
+/** Create or overwrite; the row without its value. */
+export async function putSecret(
+  db: Queryable,
+  cipher: SecretCipher,
+  scope: Scope,
+  name: string,
+  value: string,
+): Promise<SecretRow> {
+  const { keyId, nonce, ciphertext } = cipher.encrypt(scope.environmentId, name, value);
+  return await db
+    .insertInto("secrets")
+    .values({ environment_id: scope.environmentId, name, key_id: keyId, nonce, ciphertext })
+    .onConflict((conflict) =>
+      conflict
+        .columns(["environment_id", "name"])
+        .doUpdateSet({ key_id: keyId, nonce, ciphertext, updated_at: sql`now()` }),
+    )
+    .returning(["name", "created_at", "updated_at"])
+    .executeTakeFirstOrThrow();
+}
+
+export async function listSecrets(db: Queryable, scope: Scope): Promise<SecretRow[]> {
+  return await db
+    .selectFrom("secrets")
+    .select(["name", "created_at", "updated_at"])
+    .where("environment_id", "=", scope.environmentId)
+    .orderBy("name")
+    .limit(maxListed)
+    .execute();
+}
+
+export async function getSecret(db: Queryable, scope: Scope, name: string): Promise<SecretRow | undefined> {
+  return await db
+    .selectFrom("secrets")
+    .select(["name", "created_at", "updated_at"])
+    .where("environment_id", "=", scope.environmentId)
+    .where("name", "=", name)
+    .executeTakeFirst();
+}
+
+/** Whether there was one. */
+export async function deleteSecret(db: Queryable, scope: Scope, name: string): Promise<boolean> {
+  const { numDeletedRows } = await db
+    .deleteFrom("secrets")
+    .where("environment_id", "=", scope.environmentId)
+    .where("name", "=", name)
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
+}
+
+/**
+ * The values, by name; a name without a value is absent. Only for the worker whose lease declares these names: never
+ * logged, never part of an error.
+ */
+export async function readSecretValues(
+  db: Queryable,
+  cipher: SecretCipher,
+  environmentId: string,
+  names: readonly string[],
+): Promise<Map<string, string>> {
+  if (names.length === 0) return new Map();
+  const rows = await db
+    .selectFrom("secrets")
+    .select(["name", "key_id", "nonce", "ciphertext"])
+    .where("environment_id", "=", environmentId)
+    .where("name", "=", sql<string>`any(${names}::text[])`)
+    .execute();
+  return new Map(
+    rows.map(({ name, key_id, nonce, ciphertext }) => [
+      name,
+      cipher.decrypt(environmentId, name, { keyId: key_id, nonce, ciphertext }),
+    ]),
+  );
+}

@@ -1,0 +1,217 @@
+/**
+ * The worker's side of `/api/worker/v1`: one method per route, retried where repeating is safe.
+ *
+ *  I1  A 409 `lease_lost` is final: it is thrown as LeaseLostError and never retried.
+ *  I2  Every answer is checked against its schema; a body is read only up to its limit by the platform's JSON parser.
+ *  I3  Every request has a time limit, every retry a cap and jitter.
+ */
+import {
+  type appendRequest,
+  appendResponse,
+  type buildEventsRequest,
+  buildSecretsRequest,
+  buildSecretsResponse,
+  finishBuildRequest,
+  finishRunRequest,
+  finishRunResponse,
+  type heartbeatRequest,
+  heartbeatResponse,
+  leaseRequest,
+  leaseResponse,
+  registerWorkerRequest,
+  registerWorkerResponse,
+  startLeaseRequest,
+} from "@helmr/api";
+import pRetry, { AbortError } from "p-retry";
+import { z } from "zod";
+
+/** The lease has another holder, expired or was ended: drop the work and report nothing more. */
+export class LeaseLostError extends Error {
+  override readonly name = "LeaseLostError";
+}
+/** The credential is not (or no longer) known: register again. */
+export class UnauthorizedError extends Error {
+  override readonly name = "UnauthorizedError";
+}
+/** The control plane refused the request itself; repeating it cannot help. */
+export class RequestRefusedError extends Error {
+  override readonly name = "RequestRefusedError";
+}
+
+export type RegisterRequest = z.input<typeof registerWorkerRequest>;
+export type Registration = z.infer<typeof registerWorkerResponse>;
+export type HeartbeatAnswer = z.infer<typeof heartbeatResponse>;
+export type LeasedWork = z.infer<typeof leaseResponse>;
+export type AppendItem = z.input<typeof appendRequest>["items"][number];
+export type RunReport = z.input<typeof finishRunRequest>["outcome"];
+export type BuildReport = z.input<typeof finishBuildRequest>["outcome"];
+export type BuildEvent = z.input<typeof buildEventsRequest>["items"][number];
+
+const errorBody = z.object({ error: z.string().optional(), code: z.string().optional() });
+const anything = z.unknown();
+const requestTimeoutMs = 20_000;
+
+interface Call<Schema extends z.ZodType> {
+  readonly path: string;
+  readonly body: unknown;
+  readonly answer: Schema;
+  readonly bearer: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** `retries` of 8 with 100 ms doubling to 5 s and jitter spans about 20 s, less than a lease. */
+const retryPolicy = { retries: 8, minTimeout: 100, maxTimeout: 5_000, factor: 2, randomize: true } as const;
+
+export class ControlPlaneClient {
+  readonly #base: string;
+  #credential = "";
+
+  constructor(controlPlaneUrl: string) {
+    this.#base = `${controlPlaneUrl.replace(/\/+$/, "")}/api/worker/v1`;
+  }
+
+  /** Exchange the bootstrap token for a credential, which every later call carries. */
+  async register(
+    bootstrapToken: string,
+    request: RegisterRequest,
+    signal?: AbortSignal,
+  ): Promise<Registration> {
+    const answer = await this.#retried({
+      path: "register",
+      body: registerWorkerRequest.parse(request),
+      answer: registerWorkerResponse,
+      bearer: bootstrapToken,
+      signal,
+    });
+    this.#credential = answer.credential;
+    return answer;
+  }
+
+  /** Not retried: the next beat follows soon and carries the same facts. */
+  heartbeat(
+    leases: z.input<typeof heartbeatRequest>["leases"],
+    signal?: AbortSignal,
+  ): Promise<HeartbeatAnswer> {
+    return this.#once({ ...this.#own("heartbeat", { leases }, heartbeatResponse, signal), timeoutMs: 5_000 });
+  }
+
+  /** Long poll; not retried here: the loop that calls it waits and calls again. */
+  lease(request: z.infer<typeof leaseRequest>, signal?: AbortSignal): Promise<LeasedWork> {
+    const timeoutMs = request.wait_ms + 15_000;
+    return this.#once({
+      ...this.#own("lease", leaseRequest.parse(request), leaseResponse, signal),
+      timeoutMs,
+    });
+  }
+
+  async startLease(
+    leaseId: string,
+    request: z.input<typeof startLeaseRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(
+      this.#own(`leases/${leaseId}/start`, startLeaseRequest.parse(request), anything, signal),
+    );
+  }
+
+  /** Idempotent by the items' numbers. */
+  async append(
+    leaseId: string,
+    fencing: number,
+    items: readonly AppendItem[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(this.#own(`leases/${leaseId}/append`, { fencing, items }, appendResponse, signal));
+  }
+
+  async finishRun(leaseId: string, fencing: number, outcome: RunReport, signal?: AbortSignal): Promise<void> {
+    const body = finishRunRequest.parse({ fencing, outcome });
+    await this.#retried(this.#own(`leases/${leaseId}/finish`, body, finishRunResponse, signal));
+  }
+
+  async buildEvents(
+    leaseId: string,
+    fencing: number,
+    items: readonly BuildEvent[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(this.#own(`builds/${leaseId}/events`, { fencing, items }, anything, signal));
+  }
+
+  buildSecrets(
+    leaseId: string,
+    fencing: number,
+    names: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof buildSecretsResponse>> {
+    const body = buildSecretsRequest.parse({ fencing, names: [...names] });
+    return this.#retried(this.#own(`builds/${leaseId}/secrets`, body, buildSecretsResponse, signal));
+  }
+
+  async finishBuild(
+    leaseId: string,
+    fencing: number,
+    outcome: BuildReport,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const body = finishBuildRequest.parse({ fencing, outcome });
+    await this.#retried(this.#own(`builds/${leaseId}/finish`, body, anything, signal));
+  }
+
+  #own<Schema extends z.ZodType>(
+    path: string,
+    body: unknown,
+    answer: Schema,
+    signal?: AbortSignal,
+  ): Call<Schema> {
+    return { path, body, answer, bearer: this.#credential, signal };
+  }
+
+  #retried<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.infer<Schema>> {
+    const attempt = async () => {
+      try {
+        return await this.#once(call);
+      } catch (error) {
+        const final =
+          error instanceof LeaseLostError ||
+          error instanceof UnauthorizedError ||
+          error instanceof RequestRefusedError;
+        throw final ? new AbortError(error) : error;
+      }
+    };
+    return pRetry(attempt, call.signal === undefined ? retryPolicy : { ...retryPolicy, signal: call.signal });
+  }
+
+  async #once<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.infer<Schema>> {
+    const limit = AbortSignal.timeout(call.timeoutMs ?? requestTimeoutMs);
+    const response = await fetch(`${this.#base}/${call.path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${call.bearer}` },
+      body: JSON.stringify(call.body),
+      signal: call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]),
+    });
+    if (response.ok) return call.answer.parse(await bodyOf(response));
+    throw await refusal(call.path, response);
+  }
+}
+
+async function bodyOf(response: Response): Promise<unknown> {
+  const text = await response.text();
+  return text === "" ? {} : JSON.parse(text);
+}
+
+async function refusal(path: string, response: Response): Promise<Error> {
+  const text = await response.text();
+  let parsed: z.infer<typeof errorBody> = {};
+  try {
+    parsed = errorBody.parse(JSON.parse(text));
+  } catch {
+    parsed = { error: text.slice(0, 500) };
+  }
+  const message = `control plane answered ${response.status} to ${path}: ${parsed.error ?? "no message"}`;
+  if (response.status === 409 && parsed.code === "lease_lost") return new LeaseLostError(message);
+  if (response.status === 401 || response.status === 403) return new UnauthorizedError(message);
+  const repeatable = response.status >= 500 || response.status === 408 || response.status === 429;
+  return repeatable ? new Error(message) : new RequestRefusedError(message);
+}

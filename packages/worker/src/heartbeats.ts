@@ -1,0 +1,96 @@
+/**
+ * Keeps the leases of this worker alive and hears which are lost or to be cancelled.
+ *
+ *  I1  A lease not confirmed for its whole duration counts as lost here too, before another worker may have it.
+ *  I2  `onLost` is called at most once per lease; after it the lease is forgotten.
+ */
+import type { Logger } from "pino";
+import type { ControlPlaneClient, HeartbeatAnswer } from "./control-plane-client.ts";
+import { UnauthorizedError } from "./control-plane-client.ts";
+
+export interface HeldLease {
+  readonly leaseId: string;
+  readonly fencing: number;
+  readonly onLost: () => void;
+  readonly onCancel: (request: { readonly reason: string; readonly force: boolean }) => void;
+}
+
+export interface HeartbeatOptions {
+  readonly client: ControlPlaneClient;
+  readonly intervalMs: number;
+  readonly leaseDurationMs: number;
+  readonly onUnauthorized: () => void;
+  readonly logger: Logger;
+}
+
+export class Heartbeats {
+  readonly #options: HeartbeatOptions;
+  readonly #leases = new Map<string, { readonly lease: HeldLease; confirmedAt: number }>();
+  readonly #stopped = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> = Promise.resolve();
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#beating = this.#beat();
+    }, this.#options.intervalMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    clearTimeout(this.#timer);
+    await this.#beating;
+  }
+
+  hold(lease: HeldLease): void {
+    this.#leases.set(lease.leaseId, { lease, confirmedAt: performance.now() });
+  }
+
+  release(leaseId: string): void {
+    this.#leases.delete(leaseId);
+  }
+
+  async #beat(): Promise<void> {
+    const sentAt = performance.now();
+    const leases = [...this.#leases.values()].map(({ lease }) => ({
+      lease_id: lease.leaseId,
+      fencing: lease.fencing,
+    }));
+    try {
+      this.#apply(await this.#options.client.heartbeat(leases, this.#stopped.signal), sentAt);
+    } catch (error) {
+      if (this.#stopped.signal.aborted) return;
+      this.#options.logger.warn({ error }, "heartbeat failed");
+      if (error instanceof UnauthorizedError) this.#options.onUnauthorized();
+    }
+    this.#dropExpired();
+    if (!this.#stopped.signal.aborted) this.start();
+  }
+
+  #apply(answer: HeartbeatAnswer, sentAt: number): void {
+    for (const { lease_id, status, cancel } of answer.leases) {
+      const held = this.#leases.get(lease_id);
+      if (held === undefined) continue;
+      if (status === "lost") this.#lose(held.lease);
+      else {
+        held.confirmedAt = sentAt;
+        if (cancel !== undefined) held.lease.onCancel(cancel);
+      }
+    }
+  }
+
+  /** I1 */
+  #dropExpired(): void {
+    const oldest = performance.now() - this.#options.leaseDurationMs;
+    for (const held of this.#leases.values()) if (held.confirmedAt < oldest) this.#lose(held.lease);
+  }
+
+  #lose(lease: HeldLease): void {
+    this.#leases.delete(lease.leaseId);
+    lease.onLost();
+  }
+}

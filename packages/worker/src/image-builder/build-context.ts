@@ -1,0 +1,40 @@
+/** What every step of every image of one build shares. */
+import type { CatalogSandbox } from "@helmr/api";
+import type { GuestResources, Isolation } from "@helmr/isolation";
+import type { Logger } from "pino";
+import type { CacheFolders } from "../caches.ts";
+import type { BuildRegistry } from "../sdk-access.ts";
+import type { LayerStore } from "./layer-store.ts";
+
+export interface ImageBuildContext {
+  readonly isolation: Isolation;
+  readonly layers: LayerStore;
+  readonly imagesDir: string;
+  readonly environmentId: string;
+  /** Folder of this build alone, removed afterwards. */
+  readonly scratchDir: string;
+  /** The build's copy of the source, prepared for the SDK registry; never mounted writable. */
+  readonly sourceDir: string;
+  readonly network: CatalogSandbox["network"];
+  readonly networkDeny: readonly string[];
+  readonly registry: BuildRegistry;
+  readonly caches: CacheFolders;
+  /** Values of the build secrets that the steps mount, by name. */
+  readonly secrets: ReadonlyMap<string, string>;
+  /** Key of the marks that stand for secrets in layer keys. */
+  readonly workerKey: Buffer;
+  readonly resources: GuestResources;
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  /** Start of a step, for people. */
+  readonly onStep: (text: string, attributes: Record<string, unknown>) => void;
+  readonly onOutput: (line: string) => void;
+}
+
+/** An image as far as its steps were executed. */
+export interface ImageState {
+  readonly layers: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly user: string;
+  readonly workdir: string;
+}

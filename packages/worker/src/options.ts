@@ -1,0 +1,73 @@
+/** Options of a worker, resolved once into a filled record with units in the names. */
+import { availableParallelism, totalmem } from "node:os";
+import type { ArtifactStore } from "@helmr/artifacts";
+import type { Isolation } from "@helmr/isolation";
+import type { Logger } from "pino";
+
+export interface WorkerCapacity {
+  /** Runs and builds executed at the same time. */
+  readonly runs: number;
+  readonly builds: number;
+  readonly cpu: number;
+  readonly memoryMib: number;
+}
+
+export interface PoolOptions {
+  /** Idle guests kept per recently used sandbox; 0 turns the pool off. */
+  readonly perSandbox: number;
+  /** Idle guests kept over all sandboxes. */
+  readonly maxGuests: number;
+  /** An idle guest older than this is destroyed. */
+  readonly idleTtlMs: number;
+}
+
+export interface WorkerOptions {
+  readonly controlPlaneUrl: string;
+  /** The worker group's token, exchanged for a credential at registration. */
+  readonly bootstrapToken: string;
+  readonly name: string;
+  /** Everything the worker keeps: instance id, layers, sources, workspaces, caches. */
+  readonly dataDir: string;
+  readonly isolation: Isolation;
+  readonly artifacts: ArtifactStore;
+  /** `baseImage`: name of the image (in the store or pulled) that builds run in. */
+  readonly images: { readonly imagesDir: string; readonly baseImage: string };
+  /** A `bun` executable for this architecture; absent: projects that name bun fail with a message. */
+  readonly bunPath?: string | undefined;
+  readonly capacity?: Partial<WorkerCapacity> | undefined;
+  readonly pool?: Partial<PoolOptions> | undefined;
+  /** CIDRs and host names no guest of this worker may reach, on top of the sandbox's own list. */
+  readonly runNetworkDeny?: readonly string[] | undefined;
+  /** Between `ctx.signal` and the kill. */
+  readonly cancelGraceMs?: number | undefined;
+  readonly logger: Logger;
+}
+
+export interface ResolvedWorkerOptions extends WorkerOptions {
+  readonly capacity: WorkerCapacity;
+  readonly pool: PoolOptions;
+  readonly runNetworkDeny: readonly string[];
+  readonly cancelGraceMs: number;
+}
+
+/** Option, else a default from the machine: 4 runs per core (most wait for a model), 80 % of its memory. */
+export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
+  const cpu = options.capacity?.cpu ?? availableParallelism();
+  const memoryMib = options.capacity?.memoryMib ?? Math.floor((totalmem() / 1024 / 1024) * 0.8);
+  return {
+    ...options,
+    capacity: {
+      cpu,
+      memoryMib,
+      runs: options.capacity?.runs ?? Math.max(4, cpu * 4),
+      builds: options.capacity?.builds ?? 1,
+    },
+    pool: {
+      perSandbox: options.pool?.perSandbox ?? 2,
+      maxGuests: options.pool?.maxGuests ?? 8,
+      idleTtlMs: options.pool?.idleTtlMs ?? 30 * 60_000,
+    },
+    runNetworkDeny: options.runNetworkDeny ?? [],
+    cancelGraceMs: options.cancelGraceMs ?? 10_000,
+  };
+}

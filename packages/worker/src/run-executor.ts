@@ -1,0 +1,343 @@
+/**
+ * Executes one leased run: guest, start, logs, limits, outcome, clean-up.
+ *
+ * | phase     | enters by                     | leaves by                                                  |
+ * |-----------|-------------------------------|------------------------------------------------------------|
+ * | preparing | lease                         | guest up -> running; cancel, failure -> reporting          |
+ * | running   | `run.start` sent              | first of: outcome, end of the guest, kill -> reporting     |
+ * | stopping  | cancel or time limit          | outcome, end of the guest, grace over -> reporting         |
+ * | reporting | outcome decided               | appends flushed, finish accepted -> done                   |
+ * | abandoned | lease lost (from any)         | guest killed, nothing reported -> done                     |
+ *
+ *  I1  Nothing is reported after the lease was lost.
+ *  I2  Appends are sent only after the start was accepted; the finish only after every append.
+ *  I3  The guest is destroyed and its disk unmounted before the workspace is free for the next run.
+ *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
+ */
+import type { RunAssignment } from "@helmr/api";
+import {
+  type GuestMessage,
+  guestPaths,
+  limits,
+  type RunOutcome,
+  type SecretPlacement,
+} from "@helmr/guest-protocol";
+import type { IsolationCapabilities } from "@helmr/isolation";
+import type { Logger } from "pino";
+import { AppendQueue } from "./append-queue.ts";
+import { type ControlPlaneClient, LeaseLostError, type RunReport } from "./control-plane-client.ts";
+import { messageOf } from "./failure.ts";
+import type { GuestPool } from "./guest-pool.ts";
+import { checkedJson, type SessionEnd } from "./guest-session.ts";
+import type { Heartbeats } from "./heartbeats.ts";
+import { Redactor } from "./redact.ts";
+import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
+import { reportOfEnd, reportOfOutcome, reportOfStartFailure } from "./run-report.ts";
+import type { Workspaces } from "./workspaces.ts";
+
+export interface RunExecutorOptions {
+  readonly client: ControlPlaneClient;
+  readonly heartbeats: Heartbeats;
+  readonly guests: RunGuests;
+  readonly pool: GuestPool;
+  readonly workspaces: Workspaces;
+  readonly capabilities: IsolationCapabilities;
+  readonly cancelGraceMs: number;
+  readonly logger: Logger;
+}
+
+export class RunExecutor {
+  readonly #options: RunExecutorOptions;
+  #memoryMib = 0;
+
+  constructor(options: RunExecutorOptions) {
+    this.#options = options;
+  }
+
+  /** Memory promised to the runs at work. */
+  get memoryMib(): number {
+    return this.#memoryMib;
+  }
+
+  /** Runs to the end, whatever happens; never rejects for reasons of the run. `signal`: the worker stops now. */
+  async execute(run: RunAssignment, signal: AbortSignal): Promise<void> {
+    const memoryMib = run.sandbox.definition.resources.memory_mib;
+    this.#memoryMib += memoryMib;
+    try {
+      await new Execution(run, this.#options, signal).run();
+    } finally {
+      this.#memoryMib -= memoryMib;
+    }
+  }
+}
+
+type Stop =
+  | { readonly kind: "cancel"; readonly reason: string }
+  | { readonly kind: "max_duration" }
+  | { readonly kind: "abandoned" };
+
+class Execution {
+  readonly #run: RunAssignment;
+  readonly #options: RunExecutorOptions;
+  readonly #kind: GuestKind;
+  readonly #logger: Logger;
+  readonly #queue: AppendQueue;
+  /** Aborts a guest's start. */
+  readonly #preparation = new AbortController();
+  /** Aborts reports: the lease is lost or the worker stops (I1). */
+  readonly #abandoned = new AbortController();
+  readonly #decided = Promise.withResolvers<RunReport | undefined>();
+  #stop: Stop | undefined;
+  #guest: RunGuest | undefined;
+  readonly #redactor: Redactor;
+  #timers: NodeJS.Timeout[] = [];
+
+  constructor(run: RunAssignment, options: RunExecutorOptions, workerStops: AbortSignal) {
+    this.#run = run;
+    this.#options = options;
+    this.#kind = guestKind(run);
+    this.#redactor = new Redactor(run.secrets.map(({ placement, value }) => [placement.name, value]));
+    this.#logger = options.logger.child({ runId: run.run_id, leaseId: run.lease_id });
+    this.#queue = new AppendQueue({
+      send: (items) => options.client.append(run.lease_id, run.fencing, items, this.#abandoned.signal),
+      onFailure: (error) => this.#onReportFailure(error),
+    });
+    workerStops.addEventListener("abort", () => this.#abandon(), { once: true });
+  }
+
+  async run(): Promise<void> {
+    const { heartbeats, workspaces } = this.#options;
+    heartbeats.hold({
+      leaseId: this.#run.lease_id,
+      fencing: this.#run.fencing,
+      onLost: () => this.#abandon(),
+      onCancel: (request) => this.#cancel(request.reason, request.force),
+    });
+    try {
+      await workspaces.use(this.#run.workspace_id, () => this.#runOnWorkspace());
+    } catch (error) {
+      this.#logger.error({ reason: messageOf(error) }, "run execution failed");
+    } finally {
+      for (const timer of this.#timers) clearTimeout(timer);
+      heartbeats.release(this.#run.lease_id);
+    }
+  }
+
+  async #runOnWorkspace(): Promise<void> {
+    let report: RunReport | undefined;
+    try {
+      report = await this.#startAndWait();
+    } catch (error) {
+      report = this.#stop === undefined ? reportOfStartFailure(error) : this.#stopReport();
+    }
+    const disposed = this.#guest?.dispose();
+    try {
+      if (report !== undefined && this.#stop?.kind !== "abandoned") await this.#report(report);
+    } finally {
+      this.#queue.abandon();
+      await disposed; // I3
+    }
+  }
+
+  async #startAndWait(): Promise<RunReport | undefined> {
+    const { pool } = this.#options;
+    pool.noteRun(this.#kind, "starting");
+    try {
+      const { guest, pooled } = await this.#takeGuest();
+      this.#guest = guest;
+      if (this.#stop !== undefined) return this.#stopReport();
+      guest.session.listen((message) => this.#receive(message));
+      void guest.session.ended.then((end) => this.#guestEnded(end));
+      await Promise.all([this.#sendStart(guest), this.#reportStart(guest, pooled)]);
+    } finally {
+      pool.noteRun(this.#kind, "started");
+    }
+    return this.#decided.promise;
+  }
+
+  /** A pooled guest only for a workspace that has no content here yet: its disk is empty. */
+  async #takeGuest(): Promise<{ guest: RunGuest; pooled: boolean }> {
+    const { pool, guests, workspaces } = this.#options;
+    const workspaceId = this.#run.workspace_id;
+    const pooled = (await workspaces.exists(workspaceId)) ? undefined : pool.take(this.#kind);
+    if (pooled !== undefined) {
+      this.#guest = pooled;
+      await workspaces.adopt(pooled.disk, workspaceId);
+      return { guest: pooled, pooled: true };
+    }
+    const guest = await guests.start(
+      this.#kind,
+      (spec) => workspaces.open(workspaceId, spec),
+      this.#preparation.signal,
+    );
+    return { guest, pooled: false };
+  }
+
+  async #sendStart(guest: RunGuest): Promise<void> {
+    const run = this.#run;
+    const maxDurationMs = run.max_duration_seconds * 1000;
+    this.#timers.push(
+      setTimeout(() => this.#halt({ kind: "max_duration" }, "the run's max duration is over"), maxDurationMs),
+    );
+    await guest.session.send({
+      type: "run.start",
+      run: {
+        id: run.run_id,
+        attempt_id: run.attempt_id,
+        attempt_number: run.attempt_number,
+        run_lease_id: run.lease_id,
+      },
+      session_id: run.session_id,
+      task: run.task,
+      payload_json: run.payload_json,
+      metadata_json: run.metadata_json,
+      env: { ...run.sandbox.image.env },
+      secrets: run.secrets.map(
+        ({ placement, value }): SecretPlacement =>
+          placement.kind === "env"
+            ? { ...placement, value }
+            : { ...placement, mode: Number.parseInt(placement.mode, 8), value },
+      ),
+      workspace_path: run.sandbox.definition.workspace_mount_path,
+      source_root: guestPaths.taskSource,
+    });
+  }
+
+  /** I2: runs beside the start of the task; what the task says waits in the queue until this is accepted. */
+  async #reportStart(guest: RunGuest, pooled: boolean): Promise<void> {
+    const { client, capabilities } = this.#options;
+    const request = {
+      fencing: this.#run.fencing,
+      notes: capabilities.notes.slice(0, 10).map((note) => note.slice(0, 500)),
+      guest: { pooled, start_ms: pooled ? 0 : guest.startMs },
+    };
+    try {
+      await client.startLease(this.#run.lease_id, request, this.#abandoned.signal);
+      this.#queue.open();
+    } catch (error) {
+      this.#onReportFailure(error);
+    }
+  }
+
+  async #receive(message: GuestMessage): Promise<void> {
+    switch (message.type) {
+      case "run.started":
+        return;
+      case "log":
+        return this.#queue.log(message.stream, message.data, plausibleTime(message.at_ms));
+      case "metadata": {
+        const { operation } = message;
+        if (
+          operation.op !== "increment" &&
+          checkedJson(operation.value_json, limits.metadataBytes) === undefined
+        ) {
+          return this.#violation("sent metadata that is no JSON");
+        }
+        return this.#queue.metadata(operation, Date.now());
+      }
+      case "run.finished":
+        return this.#finished(message.outcome);
+      default:
+        return this.#violation(`sent ${message.type} during a run`);
+    }
+  }
+
+  #finished(outcome: RunOutcome): void {
+    if (
+      outcome.status === "succeeded" &&
+      outcome.output_json !== undefined &&
+      checkedJson(outcome.output_json) === undefined
+    ) {
+      this.#violation("sent an output that is no JSON");
+      return;
+    }
+    this.#decided.resolve(this.#stop === undefined ? reportOfOutcome(outcome) : this.#stopReport());
+  }
+
+  #violation(reason: string): void {
+    this.#guestEnded({ kind: "violation", reason });
+  }
+
+  #guestEnded(end: SessionEnd): void {
+    const memoryMib = this.#run.sandbox.definition.resources.memory_mib;
+    this.#decided.resolve(this.#stop === undefined ? reportOfEnd(end, memoryMib) : this.#stopReport());
+  }
+
+  #cancel(reason: string, force: boolean): void {
+    this.#halt({ kind: "cancel", reason }, reason);
+    if (force) this.#decided.resolve(this.#stopReport());
+  }
+
+  /** Tell the task first, kill when the grace is over. Repeated requests change nothing. */
+  #halt(stop: Stop, reason: string): void {
+    if (this.#stop !== undefined) return;
+    this.#stop = stop;
+    const { cancelGraceMs } = this.#options;
+    if (this.#guest === undefined) {
+      this.#preparation.abort(new Error(reason));
+      return;
+    }
+    this.#guest.session.send({ type: "run.cancel", reason, grace_ms: cancelGraceMs }).catch(() => undefined);
+    this.#timers.push(setTimeout(() => this.#decided.resolve(this.#stopReport()), cancelGraceMs));
+  }
+
+  /** I1 */
+  #abandon(): void {
+    this.#stop = { kind: "abandoned" };
+    this.#queue.abandon();
+    this.#abandoned.abort(new Error("the lease is lost"));
+    this.#preparation.abort(new Error("the lease is lost"));
+    this.#decided.resolve(undefined);
+  }
+
+  #stopReport(): RunReport | undefined {
+    const limitSeconds = this.#run.max_duration_seconds;
+    switch (this.#stop?.kind) {
+      case "cancel":
+        return { status: "cancelled", reason: this.#stop.reason };
+      case "max_duration": {
+        const message = `timeout: the run took longer than its max duration of ${limitSeconds} s; raise maxDuration or make the task end earlier`;
+        return {
+          status: "failed",
+          failure_kind: "max_duration",
+          message,
+          detail: { name: "MaxDurationError", message, limit_seconds: limitSeconds },
+          retryable: true,
+        };
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  #onReportFailure(error: unknown): void {
+    if (this.#stop?.kind === "abandoned") return;
+    const lost = error instanceof LeaseLostError;
+    this.#logger.warn(
+      { reason: messageOf(error) },
+      lost ? "lease lost; the run is dropped" : "reporting failed; the run is dropped",
+    );
+    this.#abandon();
+  }
+
+  async #report(report: RunReport): Promise<void> {
+    await this.#queue.flush();
+    if (this.#stop?.kind === "abandoned") return;
+    try {
+      await this.#options.client.finishRun(
+        this.#run.lease_id,
+        this.#run.fencing,
+        report.status === "failed" ? this.#redactor.value(report) : report, // I4
+        this.#abandoned.signal,
+      );
+    } catch (error) {
+      this.#onReportFailure(error);
+    }
+  }
+}
+
+/** The guest's clock, when it is within a day of ours. */
+function plausibleTime(atMs: number): number {
+  const now = Date.now();
+  return Math.abs(atMs - now) < 86_400_000 ? atMs : now;
+}

@@ -1,0 +1,184 @@
+/**
+ * A worker: leases runs and builds and executes them in guests.
+ *
+ * | state    | enters by        | leaves by                                                       |
+ * |----------|------------------|-----------------------------------------------------------------|
+ * | new      | createWorker     | start -> working (recovers what a dead worker left, registers)  |
+ * | working  | start            | drain -> draining; stop -> stopped                              |
+ * | draining | drain            | takes nothing new; everything done -> drained; stop -> stopped  |
+ * | stopped  | stop             | never: guests destroyed, disks unmounted, registry closed       |
+ *
+ *  I1  Nothing of a dead worker of the same folder is left when the first guest starts.
+ *  I2  After `stop` nothing of this worker is left on the host but its data folder.
+ */
+import type { BuildAssignment, RunAssignment } from "@helmr/api";
+import { workerProtocolVersion } from "@helmr/api";
+import type { IsolationCapabilities } from "@helmr/isolation";
+import { ControlPlaneClient, type Registration } from "./control-plane-client.ts";
+import { messageOf } from "./failure.ts";
+import { Heartbeats } from "./heartbeats.ts";
+import { LeaseLoop } from "./lease-loop.ts";
+import { type ResolvedWorkerOptions, resolveOptions, type WorkerOptions } from "./options.ts";
+import { readInstance, type WorkerInstance } from "./worker-instance.ts";
+import { WorkerParts } from "./worker-parts.ts";
+
+export interface Worker {
+  /** Recover, register and begin to work; rejects when the host or the control plane refuses. */
+  start(): Promise<void>;
+  /** Take no new work; resolves when everything taken is done. */
+  drain(): Promise<void>;
+  /** End now: guests are killed, their leases are left to the control plane. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** Version reported at registration. */
+const workerVersion = "0.1.0";
+const pollMs = 20_000;
+
+export function createWorker(options: WorkerOptions): Worker {
+  return new LeasingWorker(resolveOptions(options));
+}
+
+interface Running {
+  readonly parts: WorkerParts;
+  readonly heartbeats: Heartbeats;
+  readonly runs: LeaseLoop<RunAssignment>;
+  readonly builds: LeaseLoop<BuildAssignment>;
+}
+
+class LeasingWorker implements Worker {
+  readonly #options: ResolvedWorkerOptions;
+  readonly #client: ControlPlaneClient;
+  readonly #stopping = new AbortController();
+  #running: Running | undefined;
+  #starting: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+  #registering: Promise<unknown> | undefined;
+
+  constructor(options: ResolvedWorkerOptions) {
+    this.#options = options;
+    this.#client = new ControlPlaneClient(options.controlPlaneUrl);
+  }
+
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  async drain(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    await Promise.all([running.runs.drain(), running.builds.drain()]);
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #start(): Promise<void> {
+    const { isolation, dataDir, logger } = this.#options;
+    const recovered = await isolation.recover(); // I1
+    if (recovered.guestsRemoved > 0) logger.info(recovered, "removed guests of a dead worker");
+    const instance = await readInstance(dataDir);
+    const capabilities = await isolation.capabilities();
+    const parts = new WorkerParts(this.#options, instance);
+    try {
+      await parts.start();
+      const registration = await this.#register(instance, capabilities);
+      this.#running = this.#assemble(parts, registration, instance, capabilities);
+    } catch (error) {
+      await parts.close();
+      throw error;
+    }
+    this.#running.heartbeats.start();
+    this.#running.runs.start();
+    this.#running.builds.start();
+    logger.info({ worker: instance.id, driver: capabilities.driver }, "worker is ready");
+  }
+
+  #register(instance: WorkerInstance, capabilities: IsolationCapabilities): Promise<Registration> {
+    const { capacity, name, bootstrapToken } = this.#options;
+    const { driver, driverVersion, architecture, limits, network } = capabilities;
+    return this.#client.register(
+      bootstrapToken,
+      {
+        protocol: workerProtocolVersion,
+        worker_instance_id: instance.id,
+        name,
+        version: workerVersion,
+        capacity: {
+          runs: capacity.runs,
+          builds: capacity.builds,
+          cpu: capacity.cpu,
+          memory_mib: capacity.memoryMib,
+        },
+        capabilities: {
+          driver,
+          driver_version: driverVersion.slice(0, 128),
+          architecture,
+          limits: { ...limits },
+          network,
+        },
+      },
+      this.#stopping.signal,
+    );
+  }
+
+  #assemble(
+    parts: WorkerParts,
+    registration: Registration,
+    instance: WorkerInstance,
+    capabilities: IsolationCapabilities,
+  ): Running {
+    const { logger, capacity } = this.#options;
+    const client = this.#client;
+    const { signal } = this.#stopping;
+    const reregister = () => this.#reregister(instance, capabilities);
+    const heartbeats = new Heartbeats({
+      client,
+      intervalMs: registration.heartbeat_interval_ms,
+      leaseDurationMs: registration.lease_duration_ms,
+      onUnauthorized: reregister,
+      logger,
+    });
+    const { runExecutor, buildExecutor } = parts.executors({ client, heartbeats, capabilities });
+    const runs = new LeaseLoop<RunAssignment>({
+      slots: capacity.runs,
+      poll: async (max, aborted) =>
+        (await client.lease({ max_runs: Math.min(max, 100), max_builds: 0, wait_ms: pollMs }, aborted)).runs,
+      execute: (run) => runExecutor.execute(run, signal),
+      logger,
+    });
+    const builds = new LeaseLoop<BuildAssignment>({
+      slots: capacity.builds,
+      poll: async (max, aborted) =>
+        (await client.lease({ max_runs: 0, max_builds: Math.min(max, 10), wait_ms: pollMs }, aborted)).builds,
+      execute: (build) => buildExecutor.execute(build, signal),
+      logger,
+    });
+    return { parts, heartbeats, runs, builds };
+  }
+
+  /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
+  #reregister(instance: WorkerInstance, capabilities: IsolationCapabilities): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#registering ??= this.#register(instance, capabilities)
+      .catch((error: unknown) =>
+        this.#options.logger.warn({ reason: messageOf(error) }, "registering again failed"),
+      )
+      .finally(() => {
+        this.#registering = undefined;
+      });
+  }
+
+  async #stop(): Promise<void> {
+    await this.#starting?.catch(() => undefined);
+    this.#stopping.abort();
+    const running = this.#running;
+    if (running === undefined) return;
+    await Promise.all([running.runs.drain(), running.builds.drain()]);
+    await running.heartbeats.stop();
+    await running.parts.close();
+  }
+}
