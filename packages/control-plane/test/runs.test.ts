@@ -1,7 +1,7 @@
 /** Runs over HTTP: lists, counts, cancel with operations, event pages and streams, logs. */
 import { seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { leaseRun } from "./support/runs.ts";
 import { startTestServer, type TestServer } from "./support/server.ts";
 import { openStream, take, takeAll } from "./support/sse.ts";
@@ -289,18 +289,31 @@ describe("limits of streams", () => {
     try {
       await seedTask(small.db, small.scope, { taskId: "hello" });
       const id = (await small.request("POST", "/sessions", { task_id: "hello" })).body.run.id;
-      const url = `${small.url}/api/runs/${id}/events?follow=1`;
-      const streams = [await openStream(url, small.key), await openStream(url, small.key)];
-      const third = await openStream(url, small.key);
-      expect(third.response.status).toBe(503);
-      await streams[0]?.close();
-      let retried = await openStream(url, small.key);
-      while (retried.response.status === 503) retried = await openStream(url, small.key);
-      expect(retried.response.status).toBe(200);
-      const waiting = small.request("POST", "/sessions/start-and-wait", { task_id: "hello" });
-      while ((await small.request("GET", "/runs")).body.runs.length < 2);
+      const open = () => openStream(`${small.url}/api/runs/${id}/events?follow=1`, small.key);
+      const runs = async () => (await small.request("GET", "/runs")).body.runs.length;
+      const startAndWait = () => small.request("POST", "/sessions/start-and-wait", { task_id: "hello" });
+
+      // The waiting request holds one of the two places, the stream the other.
+      const waiting = startAndWait();
+      await vi.waitUntil(async () => (await runs()) === 2, { timeout: 30_000 });
+      const stream = await open();
+      expect(stream.response.status).toBe(200);
+      expect((await open()).response.status).toBe(503);
+      expect((await startAndWait()).status).toBe(503);
+      expect(await runs()).toBe(2);
+
+      await stream.close();
+      const reopened = await vi.waitUntil(
+        async () => {
+          const again = await open();
+          if (again.response.status === 200) return again;
+          await again.close();
+          return undefined;
+        },
+        { timeout: 30_000 },
+      );
       await small.close();
-      expect((await takeAll(retried)).map((frame) => frame.data.kind)).toEqual(["run.created"]);
+      expect((await takeAll(reopened)).map((frame) => frame.data.kind)).toEqual(["run.created"]);
       expect((await waiting).status).toBe(503);
     } finally {
       await small.stop();
