@@ -22,6 +22,7 @@ import {
   type Scope,
   startEmbeddedPostgres,
   startRuns,
+  systemActor,
 } from "@helmr/store";
 import { type SeededTask, seedTask, seedWorker } from "@helmr/store/testing";
 import { sql } from "kysely";
@@ -64,7 +65,11 @@ async function startParts(
   parts.defer(() => db.close());
   await migrate(db);
   const { production: scope } = await ensureDefaultTenant(db);
-  const { rawKey: apiKey } = await createApiKey(db, scope, { name: "bench", scopes: apiKeyScopes });
+  const { rawKey: apiKey } = await createApiKey(
+    db,
+    { ...scope, actor: systemActor("bench") },
+    { name: "bench", scopes: apiKeyScopes },
+  );
   const bus = createMemoryBus();
   parts.defer(() => bus.close());
   const controlPlane = createControlPlane({

@@ -11,10 +11,38 @@ create table api_keys (
   last_used_at timestamp with time zone,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  created_by_user_id uuid,
+  constraint api_keys_created_by_user_id_fkey FOREIGN KEY (created_by_user_id) REFERENCES users(id) ON DELETE CASCADE,
   constraint api_keys_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint api_keys_key_hash_key UNIQUE (key_hash),
   constraint api_keys_pkey PRIMARY KEY (id)
 ) with ();
+CREATE INDEX api_keys_by_creator ON public.api_keys USING btree (created_by_user_id);
+CREATE INDEX api_keys_by_environment ON public.api_keys USING btree (environment_id, created_at DESC, id DESC);
+
+create table audit_log (
+  id uuid not null,
+  organization_id uuid,
+  project_id uuid,
+  environment_id uuid,
+  actor_kind text not null,
+  actor_id uuid,
+  actor_label text not null,
+  action text not null,
+  resource_kind text not null,
+  resource_id text,
+  address text,
+  user_agent text,
+  request_id text,
+  attributes jsonb not null default '{}'::jsonb,
+  at timestamp with time zone not null default now(),
+  constraint audit_log_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['user'::text, 'api_key'::text, 'system'::text, 'anonymous'::text]))),
+  constraint audit_log_pkey PRIMARY KEY (id)
+) with ();
+CREATE INDEX audit_log_by_action ON public.audit_log USING btree (organization_id, action, id DESC);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (organization_id, actor_id, id DESC);
+CREATE INDEX audit_log_by_age ON public.audit_log USING btree (organization_id, id DESC);
+CREATE INDEX audit_log_by_resource ON public.audit_log USING btree (organization_id, resource_id, id DESC);
 
 create table current_deployments (
   environment_id uuid not null,
@@ -135,6 +163,27 @@ CREATE UNIQUE INDEX deployments_by_lease ON public.deployments USING btree (leas
 CREATE INDEX deployments_in_flight_content ON public.deployments USING btree (environment_id, content_hash) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 CREATE INDEX deployments_unfinished ON public.deployments USING btree (created_at) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 
+create table device_codes (
+  id uuid not null,
+  device_code_hash bytea not null,
+  user_code text not null,
+  status text not null,
+  user_id uuid,
+  organization_id uuid,
+  interval_seconds integer not null,
+  last_polled_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  constraint device_codes_check CHECK (((status = ANY (ARRAY['approved'::text, 'consumed'::text])) = ((user_id IS NOT NULL) AND (organization_id IS NOT NULL)))),
+  constraint device_codes_device_code_hash_key UNIQUE (device_code_hash),
+  constraint device_codes_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE CASCADE,
+  constraint device_codes_pkey PRIMARY KEY (id),
+  constraint device_codes_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'denied'::text, 'consumed'::text]))),
+  constraint device_codes_user_code_key UNIQUE (user_code),
+  constraint device_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX device_codes_due ON public.device_codes USING btree (expires_at);
+
 create table environments (
   id uuid not null,
   organization_id uuid not null,
@@ -163,6 +212,73 @@ create table idempotency_keys (
   constraint idempotency_keys_pkey PRIMARY KEY (environment_id, scope_name, key)
 ) with ();
 CREATE INDEX idempotency_keys_due ON public.idempotency_keys USING btree (expires_at);
+
+create table invitations (
+  id uuid not null,
+  organization_id uuid not null,
+  email text not null,
+  role text not null,
+  token_hash bytea not null,
+  invited_by_user_id uuid,
+  accepted_by_user_id uuid,
+  revoked_by_user_id uuid,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  accepted_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint invitations_accepted_by_user_id_fkey FOREIGN KEY (accepted_by_user_id) REFERENCES users(id) ON DELETE SET NULL,
+  constraint invitations_check CHECK (((accepted_at IS NULL) OR (revoked_at IS NULL))),
+  constraint invitations_invited_by_user_id_fkey FOREIGN KEY (invited_by_user_id) REFERENCES users(id) ON DELETE SET NULL,
+  constraint invitations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE CASCADE,
+  constraint invitations_pkey PRIMARY KEY (id),
+  constraint invitations_revoked_by_user_id_fkey FOREIGN KEY (revoked_by_user_id) REFERENCES users(id) ON DELETE SET NULL,
+  constraint invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text]))),
+  constraint invitations_token_hash_key UNIQUE (token_hash)
+) with ();
+CREATE INDEX invitations_by_age ON public.invitations USING btree (organization_id, created_at DESC, id DESC);
+
+create table magic_links (
+  token_hash bytea not null,
+  email text not null,
+  redirect_after text not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  consumed_at timestamp with time zone,
+  constraint magic_links_pkey PRIMARY KEY (token_hash)
+) with ();
+CREATE INDEX magic_links_due ON public.magic_links USING btree (expires_at);
+
+create table oauth_attempts (
+  state_hash bytea not null,
+  provider text not null,
+  browser_hash bytea not null,
+  code_verifier text not null,
+  nonce text,
+  redirect_after text not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  consumed_at timestamp with time zone,
+  constraint oauth_attempts_pkey PRIMARY KEY (state_hash),
+  constraint oauth_attempts_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'oidc'::text])))
+) with ();
+CREATE INDEX oauth_attempts_due ON public.oauth_attempts USING btree (expires_at);
+
+create table organization_members (
+  organization_id uuid not null,
+  user_id uuid not null,
+  role text not null,
+  status text not null default 'active'::text,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  disabled_at timestamp with time zone,
+  constraint organization_members_check CHECK (((status = 'disabled'::text) = (disabled_at IS NOT NULL))),
+  constraint organization_members_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE CASCADE,
+  constraint organization_members_pkey PRIMARY KEY (organization_id, user_id),
+  constraint organization_members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text]))),
+  constraint organization_members_status_check CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text]))),
+  constraint organization_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX organization_members_by_user ON public.organization_members USING btree (user_id);
 
 create table organizations (
   id uuid not null,
@@ -387,6 +503,50 @@ CREATE INDEX sessions_by_task ON public.sessions USING btree (environment_id, ta
 CREATE INDEX sessions_by_task_status ON public.sessions USING btree (environment_id, task_id, status, updated_at DESC, id DESC);
 CREATE INDEX sessions_by_update ON public.sessions USING btree (environment_id, updated_at DESC, id DESC);
 CREATE INDEX sessions_due ON public.sessions USING btree (expires_at) WHERE ((status = 'open'::text) AND (expires_at IS NOT NULL));
+
+create table user_identities (
+  provider text not null,
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  constraint user_identities_pkey PRIMARY KEY (provider, issuer, subject),
+  constraint user_identities_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'oidc'::text, 'local'::text]))),
+  constraint user_identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX user_identities_by_user ON public.user_identities USING btree (user_id);
+
+create table user_sessions (
+  id uuid not null,
+  user_id uuid not null,
+  organization_id uuid,
+  token_hash bytea not null,
+  kind text not null,
+  created_at timestamp with time zone not null default now(),
+  last_used_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  revoked_at timestamp with time zone,
+  address text,
+  user_agent text,
+  constraint user_sessions_kind_check CHECK ((kind = ANY (ARRAY['browser'::text, 'cli'::text]))),
+  constraint user_sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE SET NULL,
+  constraint user_sessions_pkey PRIMARY KEY (id),
+  constraint user_sessions_token_hash_key UNIQUE (token_hash),
+  constraint user_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (user_id) WHERE (revoked_at IS NULL);
+CREATE INDEX user_sessions_due ON public.user_sessions USING btree (expires_at);
+
+create table users (
+  id uuid not null,
+  email text,
+  display_name text not null,
+  profile_image_url text,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint users_email_key UNIQUE (email),
+  constraint users_pkey PRIMARY KEY (id)
+) with ();
 
 create table worker_bootstrap_tokens (
   id uuid not null,

@@ -3,6 +3,7 @@ export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./json.ts";
 export * from "./openapi.ts";
-export * from "./routes.ts";
+export * from "./permissions.ts";
+export * from "./routes/index.ts";
 export * from "./wire/index.ts";
 export * from "./worker-api.ts";

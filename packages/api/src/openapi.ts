@@ -4,7 +4,8 @@
  */
 import { z } from "zod";
 import { errorEnvelope } from "./errors.ts";
-import { apiPrefix, type RouteDefinition, routes } from "./routes.ts";
+import { type Permission, scopeOf } from "./permissions.ts";
+import { apiPrefix, environmentRoutePrefix, type RouteDefinition, routes } from "./routes/index.ts";
 import * as wire from "./wire/index.ts";
 
 type Json = Record<string, unknown>;
@@ -54,15 +55,21 @@ export function openapiDocument(): Json {
       title: "Helmr",
       version: wire.apiVersion,
       description:
-        "A self-hosted runtime for coding agents. Every route needs `Authorization: Bearer <API key>`.",
+        "A self-hosted runtime for coding agents. Routes of an environment exist twice: below `/api` for API keys, and below `/api/projects/{projectID}/environments/{environmentID}` for signed-in users, where project and environment are given by UUID or slug.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: apiPrefix }],
-    security: [{ apiKey: [] }],
     paths: paths(),
     components: {
       securitySchemes: {
         apiKey: { type: "http", scheme: "bearer", bearerFormat: "hlmr_sk_<43 characters>" },
+        sessionToken: { type: "http", scheme: "bearer", bearerFormat: "opaque, at least 40 characters" },
+        sessionCookie: {
+          type: "apiKey",
+          in: "cookie",
+          name: "__Host-helmr_session",
+          description: "Set at sign-in. `helmr_session_dev` where the server has no https.",
+        },
       },
       schemas: componentSchemas(),
     },
@@ -94,9 +101,19 @@ function schemaOf(schema: z.ZodType): Json {
 
 function paths(): Json {
   const result: Record<string, Json> = {};
-  for (const [operationId, route] of Object.entries<RouteDefinition>(routes)) {
-    const path = openapiPath(route.path);
-    result[path] = { ...result[path], [route.method.toLowerCase()]: operation(operationId, route) };
+  const add = (path: string, method: string, described: Json) => {
+    result[path] = { ...result[path], [method.toLowerCase()]: described };
+  };
+  for (const [name, route] of Object.entries<RouteDefinition>(routes)) {
+    const { kind } = route.access;
+    if (kind !== "environment-member") {
+      add(openapiPath(route.path), route.method, operation(name, route, { prefixed: false }));
+    }
+    if (kind === "environment" || kind === "environment-member") {
+      const path = openapiPath(`${environmentRoutePrefix.slice(apiPrefix.length)}${route.path}`);
+      const operationId = kind === "environment" ? `${name}InEnvironment` : name;
+      add(path, route.method, operation(operationId, route, { prefixed: true }));
+    }
   }
   return result;
 }
@@ -106,8 +123,40 @@ export function openapiPath(path: string): string {
   return path.replace(/:([A-Za-z]+)/g, "{$1}");
 }
 
-function operation(operationId: string, route: RouteDefinition): Json {
+const environmentParameters: readonly Json[] = ["projectID", "environmentID"].map((name) => ({
+  name,
+  in: "path",
+  required: true,
+  schema: { type: "string", description: "A UUID or a slug" },
+}));
+
+const userSchemes: readonly Json[] = [{ sessionToken: [] }, { sessionCookie: [] }];
+
+/** Who may call: the same table that the server decides by. */
+function security({ access }: RouteDefinition, prefixed: boolean): Pick<Json, "security" | "description"> {
+  if (access.kind === "public") return { security: [], description: "Needs no credential." };
+  if (access.kind === "environment" && !prefixed) {
+    const scopes = access.permissions.map(scopeOf).map((scope) => `\`${scope}\``);
+    return {
+      security: [{ apiKey: [] }],
+      description: `For API keys with ${scopes.length === 1 ? "the scope" : "one of the scopes"} ${scopes.join(", ")}.`,
+    };
+  }
+  return { security: userSchemes, description: `For signed-in users${neededOf(access)}.` };
+}
+
+function neededOf(access: Exclude<RouteDefinition["access"], { kind: "public" }>): string {
+  if (access.kind === "user") return "";
+  const needed: readonly (Permission | undefined)[] =
+    access.kind === "environment" ? access.permissions : [access.permission];
+  const named = needed.filter((permission) => permission !== undefined);
+  if (named.length === 0) return " who are members";
+  return ` whose role has the permission ${named.map((permission) => `\`${permission}\``).join(" or ")}`;
+}
+
+function operation(operationId: string, route: RouteDefinition, { prefixed }: { prefixed: boolean }): Json {
   const parameters = [
+    ...(prefixed ? environmentParameters : []),
     ...parametersOf(route.params, "path"),
     ...parametersOf(route.query, "query"),
     { name: "Helmr-API-Version", in: "header", required: false, schema: { const: wire.apiVersion } },
@@ -116,7 +165,7 @@ function operation(operationId: string, route: RouteDefinition): Json {
     operationId,
     summary: route.summary,
     tags: [route.path.split("/")[1]],
-    description: `Needs one of the scopes: ${route.permissions.map((scope) => `\`${scope}\``).join(", ")}.`,
+    ...security(route, prefixed),
     parameters,
     ...(route.body === undefined ? {} : { requestBody: requestBody(route, route.body) }),
     responses: responses(route),
@@ -159,7 +208,7 @@ const errorDescriptions: Readonly<Record<number, string>> = {
   400: "The request is not valid",
   401: "No valid credential",
   403: "The credential lacks the permission",
-  404: "Not found in the credential's environment",
+  404: "Not found where the credential may look",
   409: "The resource's state does not allow it",
   413: "Larger than 128 MiB",
 };
@@ -172,7 +221,8 @@ function responses(route: RouteDefinition): Json {
         ? { description: "Done" }
         : { description: "Success", content: successContent(route, schema) };
   }
-  for (const status of [400, 401, 403, 404, ...(route.errors ?? [])]) {
+  const general = route.access.kind === "public" ? [400] : [400, 401, 403, 404];
+  for (const status of [...general, ...(route.errors ?? [])]) {
     result[status] = {
       description: errorDescriptions[status] ?? "Error",
       content: { "application/json": { schema: schemaOf(errorEnvelope) } },

@@ -3,6 +3,8 @@ import type { ArtifactStore } from "@helmr/artifacts";
 import type { LiveBus } from "@helmr/coordination";
 import type { Database, SecretCipher } from "@helmr/store";
 import type { Logger } from "pino";
+import type { Authenticator } from "./auth/authenticator.ts";
+import type { Mailer } from "./email/mailer.ts";
 import type { StreamHub } from "./http/stream-hub.ts";
 import type { WorkerTimings } from "./worker/index.ts";
 
@@ -11,6 +13,37 @@ export interface ControlPlaneConfig {
   readonly publicUrl: string;
   /** Open event and log streams of this process; further ones get 503. Default 2000. */
   readonly maxStreams?: number;
+  /** Default `self-hosted`: one organization, created with the setup token. `managed-cloud`: users create their own. */
+  readonly deploymentMode?: DeploymentMode;
+  /** Creates the first organization of a self-hosted installation; without it none can be created over HTTP. */
+  readonly setupToken?: string;
+  /** Answers of magic-link/start carry the link: for tests and development only. */
+  readonly magicLinkDebugUrls?: boolean;
+  readonly github?: GitHubConfig;
+  readonly oidc?: OidcConfig;
+  /** The user whom requests from this machine may sign in as without more: `helmr dev` only. */
+  readonly localOwnerId?: string;
+  /** Addresses or networks whose X-Forwarded-For is believed. Default: none. */
+  readonly trustedProxies?: readonly string[];
+}
+
+export type DeploymentMode = "self-hosted" | "managed-cloud";
+
+export interface GitHubConfig {
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** Of GitHub Enterprise Server. Defaults `https://github.com`, `https://api.github.com`. */
+  readonly url?: string;
+  readonly apiUrl?: string;
+}
+
+/** Any OpenID Connect provider with discovery. */
+export interface OidcConfig {
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** On the sign-in button. Default: the issuer's host. */
+  readonly displayName?: string;
 }
 
 export interface ControlPlaneOptions {
@@ -20,12 +53,18 @@ export interface ControlPlaneOptions {
   readonly secretCipher: SecretCipher;
   readonly config: ControlPlaneConfig;
   readonly logger: Logger;
+  /** Default: no e-mail. */
+  readonly mailer?: Mailer;
   /** Leases of workers; tests shorten them. */
   readonly workerTimings?: Partial<WorkerTimings>;
 }
 
 export interface Context extends ControlPlaneOptions {
+  readonly mailer: Mailer;
   readonly streams: StreamHub;
+  readonly authenticator: Authenticator;
+  /** Of the browser's session cookie. */
+  readonly cookieName: string;
   /** Aborts when the server closes: ends every wait of a handler. */
   readonly closing: AbortSignal;
 }

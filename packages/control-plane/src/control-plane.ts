@@ -2,8 +2,11 @@
 import { apiVersion, maxUploadBytes } from "@helmr/api";
 import { uuidv7 } from "@helmr/store";
 import Fastify, { type FastifyInstance, LogController } from "fastify";
-import { createApiKeyAuthenticator } from "./auth/api-key-auth.ts";
+import { createAuthenticator } from "./auth/authenticator.ts";
+import { createAuthorize } from "./auth/authorize.ts";
+import { sessionCookieName } from "./auth/credential.ts";
 import type { Context, ControlPlaneOptions } from "./context.ts";
+import { createNoMailer } from "./email/mailer.ts";
 import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
 import { StreamHub } from "./http/stream-hub.ts";
@@ -31,12 +34,22 @@ export interface ControlPlane {
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const closing = new AbortController();
   const streams = new StreamHub(options.bus, options.config.maxStreams ?? defaultMaxStreams, closing.signal);
-  const context: Context = { ...options, streams, closing: closing.signal };
-  const auth = createApiKeyAuthenticator(options.db, options.logger);
+  const { publicUrl } = options.config;
+  const authenticator = createAuthenticator(options.db, options.logger);
+  const cookieName = sessionCookieName(publicUrl);
+  const authorize = createAuthorize({ authenticator, cookieName, publicOrigin: new URL(publicUrl).origin });
+  const context: Context = {
+    ...options,
+    mailer: options.mailer ?? createNoMailer(),
+    streams,
+    closing: closing.signal,
+    authenticator,
+    cookieName,
+  };
   const app = createApp(options);
   const requests = countRequests(app);
   registerHealth(app, options.db, closing.signal);
-  app.register(async (instance) => publicApi(instance, context, auth));
+  app.register(async (instance) => publicApi(instance, context, authorize));
   app.register(workerRoutes, {
     prefix: workerApiPrefix,
     db: options.db,
@@ -45,7 +58,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     closing: closing.signal,
     ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
   });
-  app.addHook("onClose", () => auth.close());
+  app.addHook("onClose", () => authenticator.close());
 
   let closed: Promise<void> | undefined;
   return {
@@ -90,7 +103,10 @@ async function closeServer(app: FastifyInstance, requests: { running(): number }
 
 function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
   const app = Fastify({
-    loggerInstance: logger.child({ part: "control-plane" }, { redact: ["req.headers.authorization"] }),
+    loggerInstance: logger.child(
+      { part: "control-plane" },
+      { redact: ["req.headers.authorization", "req.headers.cookie"] },
+    ),
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => uuidv7(),
     bodyLimit: maxUploadBytes,

@@ -2,7 +2,7 @@
 import multipart from "@fastify/multipart";
 import { ApiError, apiPrefix, apiVersion, maxUploadBytes, openapiDocument } from "@helmr/api";
 import type { FastifyInstance } from "fastify";
-import type { ApiKeyAuthenticator } from "./auth/api-key-auth.ts";
+import type { Authorize } from "./auth/authorize.ts";
 import type { Context } from "./context.ts";
 import { registerRoutes } from "./http/register-routes.ts";
 import { catalogHandlers } from "./routes/catalog.ts";
@@ -13,11 +13,7 @@ import { sessionHandlers } from "./routes/sessions.ts";
 import { startHandlers } from "./routes/start-session.ts";
 
 /** A plugin of its own: its body parser and hooks do not reach the worker's routes. */
-export async function publicApi(
-  app: FastifyInstance,
-  context: Context,
-  auth: ApiKeyAuthenticator,
-): Promise<void> {
+export async function publicApi(app: FastifyInstance, context: Context, authorize: Authorize): Promise<void> {
   app.removeAllContentTypeParsers();
   // The content type is not enforced (contract 1.2): a body is bytes until its route's schema reads it.
   app.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: maxUploadBytes }, (_request, body, done) =>
@@ -47,6 +43,6 @@ export async function publicApi(
       ...catalogHandlers(context),
       ...secretHandlers(context),
     },
-    auth,
+    authorize,
   );
 }

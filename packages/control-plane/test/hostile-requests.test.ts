@@ -52,17 +52,20 @@ describe("a subscriber that stops reading", () => {
     const hub = new StreamHub(bus, 10, closing.signal, 50);
     const app = Fastify();
     app.get("/", (request, reply) =>
-      hub.stream(request, reply, {
-        topic: "t",
-        event: "e",
-        cursor: 0,
-        keepAliveMs: 1000,
-        next: async (cursor) => ({
-          frames: [{ id: cursor + 1, data: "x".repeat(1024 * 1024) }],
-          full: true,
-          ended: false,
-        }),
-      }),
+      hub.stream(
+        { request, reply, stillAllowed: async () => true },
+        {
+          topic: "t",
+          event: "e",
+          cursor: 0,
+          keepAliveMs: 1000,
+          next: async (cursor) => ({
+            frames: [{ id: cursor + 1, data: "x".repeat(1024 * 1024) }],
+            full: true,
+            ended: false,
+          }),
+        },
+      ),
     );
     await app.listen({ host: "127.0.0.1", port: 0 });
     const gone = new Promise<void>((resolve) => {

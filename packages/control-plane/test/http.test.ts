@@ -1,6 +1,13 @@
 /** What holds for every route: credentials, permissions, scopes, headers, strict JSON, errors, the OpenAPI document. */
 import { readFile } from "node:fs/promises";
-import { apiPrefix, environmentRoutePrefix, openapiDocument, type RouteDefinition, routes } from "@helmr/api";
+import {
+  apiPrefix,
+  environmentRoutePrefix,
+  openapiDocument,
+  type RouteDefinition,
+  routes,
+  scopeOf,
+} from "@helmr/api";
 import { revokeApiKey } from "@helmr/store";
 import { seedEnvironment, seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
@@ -14,7 +21,9 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-const table = Object.entries<RouteDefinition>(routes);
+const table = Object.entries<RouteDefinition>(routes).flatMap(([name, route]) =>
+  route.access.kind === "environment" ? [[name, { ...route, access: route.access }] as const] : [],
+);
 const someId = "019a0000-0000-7000-8000-000000000000";
 const concrete = (path: string) => path.replace(/:[A-Za-z]+/g, someId);
 const fetched = async (path: string, init?: RequestInit) =>
@@ -34,7 +43,8 @@ describe("credentials", () => {
     const without = await server.newKey(server.scope, others);
     const denied = await server.request(route.method, concrete(route.path), undefined, { key: without });
     expect(denied).toMatchObject({ status: 403, body: { error: "permission is required" } });
-    for (const scope of route.permissions) {
+    for (const scope of route.access.permissions.map(scopeOf)) {
+      if (scope === undefined) continue;
       const allowed = await server.request(route.method, concrete(route.path), undefined, {
         key: await server.newKey(server.scope, [scope]),
       });
@@ -286,6 +296,12 @@ describe("health and documents", () => {
     const documented = Object.entries<object>(body.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`),
     );
-    expect(documented.sort()).toEqual(table.map(([, { method, path }]) => `${method} ${path}`).sort());
+    const registered = Object.values<RouteDefinition>(routes).flatMap(({ method, path, access }) => [
+      ...(access.kind === "environment-member" ? [] : [`${method} ${path}`]),
+      ...(access.kind.startsWith("environment")
+        ? [`${method} ${environmentRoutePrefix.slice(apiPrefix.length)}${path}`]
+        : []),
+    ]);
+    expect(documented.sort()).toEqual(registered.sort());
   });
 });

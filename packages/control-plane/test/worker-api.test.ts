@@ -11,6 +11,7 @@ import {
   putSecret,
   requestCancel,
   type Scope,
+  systemActor,
   transaction,
   uuidv7,
 } from "@helmr/store";
@@ -126,7 +127,7 @@ test("without a credential, with a void one, or with a wrong token: 401", async 
 test("a run over the wire: waiting lease, start, append, finish", async () => {
   const { post } = await register();
   const secret = { kind: "env", name: "TOKEN", env: "TOKEN" };
-  await putSecret(database.db, secretCipher, scope, "TOKEN", "s3cret");
+  await putSecret(database.db, secretCipher, { ...scope, actor: systemActor("test") }, "TOKEN", "s3cret");
   const waiting = leaseRun(post);
   const created = await enqueue({ secrets: [secret] });
   const run = await waiting;

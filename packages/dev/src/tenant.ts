@@ -1,6 +1,6 @@
 /** What a ready stack has: an organization, the project `default` with its environments, and an API key that works. */
 import { apiKeyScopes } from "@helmr/api";
-import { createApiKey, type Database, ensureDefaultTenant, findApiKey } from "@helmr/store";
+import { createApiKey, type Database, ensureDefaultTenant, findApiKey, systemActor } from "@helmr/store";
 import type { DataFolder } from "./data-folder.ts";
 
 export interface Tenant {
@@ -17,7 +17,11 @@ export async function ensureTenant(db: Database, folder: DataFolder): Promise<Te
   if (state.apiKey !== undefined && (await findApiKey(db, state.apiKey)) !== undefined) {
     return { ...names, apiKey: state.apiKey };
   }
-  const { rawKey } = await createApiKey(db, production, { name: "helmr dev", scopes: apiKeyScopes });
+  const { rawKey } = await createApiKey(
+    db,
+    { ...production, actor: systemActor("helmr dev") },
+    { name: "helmr dev", scopes: apiKeyScopes },
+  );
   await folder.writeState({ ...state, apiKey: rawKey });
   return { ...names, apiKey: rawKey };
 }

@@ -1,5 +1,5 @@
 import { createMemoryBus } from "@helmr/coordination";
-import { claimRuns, createRun, getRun, type Scope } from "@helmr/store";
+import { type ActingScope, claimRuns, createRun, getRun } from "@helmr/store";
 import {
   type SeededTask,
   seedEnvironment,
@@ -15,7 +15,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createDispatcher } from "../src/index.ts";
 
 let database: TestDatabase;
-let scope: Scope;
+let scope: ActingScope;
 let task: SeededTask;
 let worker: string;
 beforeAll(async () => {

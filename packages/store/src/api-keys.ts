@@ -3,12 +3,16 @@
  *
  *   active   -> expired   when expires_at has passed (no write)
  *   active   -> revoked   revokeApiKey; for good
+ *
+ * A key that a member made carries that member's role of today, and is refused once the membership is over.
  */
 import { createHash, randomBytes } from "node:crypto";
+import type { MemberRole } from "@helmr/api";
 import { sql } from "kysely";
-import type { Queryable } from "./database.ts";
+import { recordScopeAudit } from "./audit.ts";
+import { type Queryable, transaction } from "./database.ts";
 import { uuidv7 } from "./ids.ts";
-import type { Scope } from "./scope.ts";
+import type { ActingScope, Scope } from "./scope.ts";
 
 export const apiKeyPattern = /^hlmr_sk_[A-Za-z0-9_-]{43}$/;
 const prefixLength = 16;
@@ -22,7 +26,10 @@ export interface NewApiKey {
 /** What a request may do that presents the key. */
 export interface ApiKeyGrant {
   readonly id: string;
+  readonly name: string;
   readonly scope: Scope;
+  /** What its creator may do now; a key of the installation itself has `owner`. */
+  readonly role: MemberRole;
   readonly scopes: ReadonlySet<string>;
   readonly expiresAt: Date | undefined;
 }
@@ -30,23 +37,31 @@ export interface ApiKeyGrant {
 /** `rawKey` is shown this once; nothing in the database gives it back. */
 export async function createApiKey(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   key: NewApiKey,
 ): Promise<{ readonly id: string; readonly rawKey: string }> {
   const rawKey = `hlmr_sk_${randomBytes(32).toString("base64url")}`;
   const id = uuidv7();
-  await db
-    .insertInto("api_keys")
-    .values({
-      id,
-      environment_id: scope.environmentId,
-      name: key.name,
-      key_hash: hashApiKey(rawKey),
-      key_prefix: rawKey.slice(0, prefixLength),
-      scopes: [...key.scopes],
-      ...(key.expiresAt === undefined ? {} : { expires_at: key.expiresAt }),
-    })
-    .execute();
+  await transaction(db, async (tx) => {
+    await tx
+      .insertInto("api_keys")
+      .values({
+        id,
+        environment_id: scope.environmentId,
+        name: key.name,
+        key_hash: hashApiKey(rawKey),
+        key_prefix: rawKey.slice(0, prefixLength),
+        scopes: [...key.scopes],
+        created_by_user_id: scope.actor.kind === "user" ? scope.actor.id : null,
+        ...(key.expiresAt === undefined ? {} : { expires_at: key.expiresAt }),
+      })
+      .execute();
+    await recordScopeAudit(tx, scope, {
+      action: "api_key.create",
+      resourceId: id,
+      attributes: { name: key.name, scopes: [...key.scopes] },
+    });
+  });
   return { id, rawKey };
 }
 
@@ -56,8 +71,17 @@ export async function findApiKey(db: Queryable, rawKey: string): Promise<ApiKeyG
   const row = await db
     .selectFrom("api_keys as k")
     .innerJoin("environments as e", "e.id", "k.environment_id")
+    .leftJoin("organization_members as m", (join) =>
+      join
+        .onRef("m.organization_id", "=", "e.organization_id")
+        .onRef("m.user_id", "=", "k.created_by_user_id")
+        .on("m.status", "=", "active"),
+    )
     .select([
       "k.id",
+      "k.name",
+      "k.created_by_user_id",
+      "m.role",
       "k.scopes",
       "k.expires_at",
       "e.id as environment_id",
@@ -71,8 +95,12 @@ export async function findApiKey(db: Queryable, rawKey: string): Promise<ApiKeyG
     )
     .executeTakeFirst();
   if (row === undefined) return undefined;
+  const role = row.created_by_user_id === null ? "owner" : row.role;
+  if (role === null) return undefined;
   return {
     id: row.id,
+    name: row.name,
+    role,
     scope: {
       organizationId: row.organization_id,
       projectId: row.project_id,
@@ -90,15 +118,18 @@ export async function touchApiKeys(db: Queryable, ids: readonly string[]): Promi
 }
 
 /** Whether an active key was there. */
-export async function revokeApiKey(db: Queryable, scope: Scope, id: string): Promise<boolean> {
-  const { numUpdatedRows } = await db
-    .updateTable("api_keys")
-    .set({ revoked_at: sql`now()` })
-    .where("environment_id", "=", scope.environmentId)
-    .where("id", "=", id)
-    .where("revoked_at", "is", null)
-    .executeTakeFirst();
-  return numUpdatedRows > 0n;
+export async function revokeApiKey(db: Queryable, scope: ActingScope, id: string): Promise<boolean> {
+  return await transaction(db, async (tx) => {
+    const { numUpdatedRows } = await tx
+      .updateTable("api_keys")
+      .set({ revoked_at: sql`now()` })
+      .where("environment_id", "=", scope.environmentId)
+      .where("id", "=", id)
+      .where("revoked_at", "is", null)
+      .executeTakeFirst();
+    if (numUpdatedRows > 0n) await recordScopeAudit(tx, scope, { action: "api_key.revoke", resourceId: id });
+    return numUpdatedRows > 0n;
+  });
 }
 
 function hashApiKey(rawKey: string): Buffer {

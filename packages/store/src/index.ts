@@ -1,5 +1,6 @@
 /** PostgreSQL: the truth. One module per aggregate holds every transition it can make. */
 export * from "./api-keys.ts";
+export * from "./audit.ts";
 export * from "./bootstrap.ts";
 export * from "./builds/index.ts";
 export * from "./database.ts";
@@ -12,8 +13,10 @@ export * from "./migrate.ts";
 export * from "./run-operations.ts";
 export * from "./runs/index.ts";
 export type * from "./schema.ts";
+export type { ActorKind, IdentityProvider, MemberStatus } from "./schema-identity.ts";
 export * from "./scope.ts";
 export * from "./secret-cipher.ts";
 export * from "./secrets.ts";
 export * from "./sessions/index.ts";
+export * from "./user-sessions.ts";
 export * from "./workers.ts";

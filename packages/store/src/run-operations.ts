@@ -8,11 +8,12 @@
 import { createHash } from "node:crypto";
 import { canonicalJson, codedError } from "@helmr/api";
 import type { Selectable } from "kysely";
+import { recordScopeAudit } from "./audit.ts";
 import { type Queryable, type Tx, transaction } from "./database.ts";
 import { uuidv7 } from "./ids.ts";
 import { getRun, isTerminal, type RunRow, requestCancel } from "./runs/index.ts";
 import type { Schema } from "./schema.ts";
-import type { Scope } from "./scope.ts";
+import type { ActingScope, Scope } from "./scope.ts";
 
 export type RunOperationRow = Omit<
   Selectable<Schema["run_operations"]>,
@@ -35,7 +36,7 @@ export interface CancelledRunOperation {
 /** Undefined when the scope has no such run; throws idempotency_fingerprint_mismatch. */
 export async function cancelRun(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   runId: string,
   request: CancelRun,
 ): Promise<CancelledRunOperation | undefined> {
@@ -83,7 +84,7 @@ async function findOperation(
 
 async function applyCancel(
   tx: Tx,
-  scope: Scope,
+  scope: ActingScope,
   runId: string,
   request: CancelRun,
   fingerprint: Buffer,
@@ -93,6 +94,11 @@ async function applyCancel(
     ...(request.force === undefined ? {} : { force: request.force }),
   });
   if (result === undefined) return undefined;
+  await recordScopeAudit(tx, scope, {
+    action: "run.cancel",
+    resourceId: runId,
+    attributes: { outcome: result.outcome, force: request.force ?? false },
+  });
   const operation = await tx
     .insertInto("run_operations")
     .values({

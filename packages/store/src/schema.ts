@@ -4,21 +4,23 @@
  * jsonb columns are written as JSON text (`JSON.stringify`) and read as values; json columns are text both ways.
  */
 import type { ColumnType, Generated } from "kysely";
-
-type Timestamp = ColumnType<Date, Date | string, Date | string>;
-type DefaultTimestamp = ColumnType<Date, Date | string | undefined, Date | string>;
-type NullableTimestamp = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-type Nullable<T> = ColumnType<T | null, T | null | undefined, T | null>;
-type Jsonb<T = unknown> = ColumnType<T, string, string>;
-type DefaultJsonb<T = unknown> = ColumnType<T, string | undefined, string>;
-type NullableJsonb<T = unknown> = ColumnType<T | null, string | null | undefined, string | null>;
+import type {
+  DefaultJsonb,
+  DefaultTimestamp,
+  Jsonb,
+  Nullable,
+  NullableJsonb,
+  NullableTimestamp,
+  Timestamp,
+} from "./schema-columns.ts";
+import type { IdentitySchema } from "./schema-identity.ts";
 
 export type RunStatus = "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "expired";
 export type ExecutionStatus = "queued" | "leased" | "running" | "retry_scheduled" | "cancelling" | "finished";
 export type SessionStatus = "open" | "closed" | "cancelled" | "expired";
 export type DeploymentStatus = "queued" | "building" | "deployed" | "failed";
 
-export interface Schema {
+export interface Schema extends IdentitySchema {
   organizations: { id: string; slug: string; name: string; created_at: DefaultTimestamp };
   projects: {
     id: string;
@@ -47,6 +49,7 @@ export interface Schema {
     key_hash: Buffer;
     key_prefix: string;
     scopes: string[];
+    created_by_user_id: Nullable<string>;
     created_at: DefaultTimestamp;
     last_used_at: NullableTimestamp;
     expires_at: NullableTimestamp;

@@ -1,7 +1,8 @@
 /** Secrets of an environment: written by people, read by name for the worker that runs a task which declares them. */
 import { sql } from "kysely";
-import type { Queryable } from "./database.ts";
-import type { Scope } from "./scope.ts";
+import { recordScopeAudit } from "./audit.ts";
+import { type Queryable, transaction } from "./database.ts";
+import type { ActingScope, Scope } from "./scope.ts";
 import type { SecretCipher } from "./secret-cipher.ts";
 
 export interface SecretRow {
@@ -17,21 +18,25 @@ const maxListed = 200;
 export async function putSecret(
   db: Queryable,
   cipher: SecretCipher,
-  scope: Scope,
+  scope: ActingScope,
   name: string,
   value: string,
 ): Promise<SecretRow> {
   const { keyId, nonce, ciphertext } = cipher.encrypt(scope.environmentId, name, value);
-  return await db
-    .insertInto("secrets")
-    .values({ environment_id: scope.environmentId, name, key_id: keyId, nonce, ciphertext })
-    .onConflict((conflict) =>
-      conflict
-        .columns(["environment_id", "name"])
-        .doUpdateSet({ key_id: keyId, nonce, ciphertext, updated_at: sql`now()` }),
-    )
-    .returning(["name", "created_at", "updated_at"])
-    .executeTakeFirstOrThrow();
+  return await transaction(db, async (tx) => {
+    const row = await tx
+      .insertInto("secrets")
+      .values({ environment_id: scope.environmentId, name, key_id: keyId, nonce, ciphertext })
+      .onConflict((conflict) =>
+        conflict
+          .columns(["environment_id", "name"])
+          .doUpdateSet({ key_id: keyId, nonce, ciphertext, updated_at: sql`now()` }),
+      )
+      .returning(["name", "created_at", "updated_at"])
+      .executeTakeFirstOrThrow();
+    await recordScopeAudit(tx, scope, { action: "secret.set", resourceId: name });
+    return row;
+  });
 }
 
 export async function listSecrets(db: Queryable, scope: Scope): Promise<SecretRow[]> {
@@ -54,13 +59,16 @@ export async function getSecret(db: Queryable, scope: Scope, name: string): Prom
 }
 
 /** Whether there was one. */
-export async function deleteSecret(db: Queryable, scope: Scope, name: string): Promise<boolean> {
-  const { numDeletedRows } = await db
-    .deleteFrom("secrets")
-    .where("environment_id", "=", scope.environmentId)
-    .where("name", "=", name)
-    .executeTakeFirst();
-  return numDeletedRows > 0n;
+export async function deleteSecret(db: Queryable, scope: ActingScope, name: string): Promise<boolean> {
+  return await transaction(db, async (tx) => {
+    const { numDeletedRows } = await tx
+      .deleteFrom("secrets")
+      .where("environment_id", "=", scope.environmentId)
+      .where("name", "=", name)
+      .executeTakeFirst();
+    if (numDeletedRows > 0n) await recordScopeAudit(tx, scope, { action: "secret.delete", resourceId: name });
+    return numDeletedRows > 0n;
+  });
 }
 
 /**

@@ -1,17 +1,26 @@
 /** Rows that tests of the lifecycle start from: a tenant, a deployed task, sessions with a workspace each. */
 import { createHash, randomBytes } from "node:crypto";
+import type { MemberRole } from "@helmr/api";
+import { systemActor } from "../src/audit.ts";
 import type { Queryable } from "../src/database.ts";
 import { uuidv7 } from "../src/ids.ts";
-import type { Scope } from "../src/scope.ts";
+import type { MemberStatus } from "../src/schema-identity.ts";
+import type { ActingScope, Scope } from "../src/scope.ts";
+import { createUserSession } from "../src/user-sessions.ts";
 
 export interface SeededEnvironment {
-  readonly scope: Scope;
+  readonly scope: ActingScope;
   readonly workerGroupId: string;
 }
 
 /** An organization, project and environment of their own, and the worker group `default`. */
 export async function seedEnvironment(db: Queryable): Promise<SeededEnvironment> {
-  const scope = { organizationId: uuidv7(), projectId: uuidv7(), environmentId: uuidv7() };
+  const scope = {
+    organizationId: uuidv7(),
+    projectId: uuidv7(),
+    environmentId: uuidv7(),
+    actor: systemActor("test"),
+  };
   const organization = { id: scope.organizationId, slug: `org-${scope.organizationId}`, name: "Test" };
   await db.insertInto("organizations").values(organization).execute();
   const project = { id: scope.projectId, organization_id: scope.organizationId, slug: "test", name: "Test" };
@@ -38,6 +47,43 @@ export async function seedEnvironment(db: Queryable): Promise<SeededEnvironment>
     .where("name", "=", "default")
     .executeTakeFirstOrThrow();
   return { scope, workerGroupId: group.id };
+}
+
+export interface SeededMember {
+  readonly userId: string;
+  readonly email: string;
+  /** Of a session that acts in the organization. */
+  readonly token: string;
+}
+
+/** A user with a role in the scope's organization, signed in. `role: undefined`: no member of anything. */
+export async function seedMember(
+  db: Queryable,
+  organizationId: string,
+  role: MemberRole | undefined,
+  options: { readonly status?: MemberStatus; readonly email?: string } = {},
+): Promise<SeededMember> {
+  const userId = uuidv7();
+  const email = options.email ?? `${userId}@example.com`;
+  const status = options.status ?? "active";
+  await db.insertInto("users").values({ id: userId, email, display_name: "Test" }).execute();
+  if (role !== undefined) {
+    await db
+      .insertInto("organization_members")
+      .values({
+        organization_id: organizationId,
+        user_id: userId,
+        role,
+        status,
+        disabled_at: status === "disabled" ? new Date() : null,
+      })
+      .execute();
+  }
+  const session = { userId, organizationId: role && organizationId, kind: "cli" } as const;
+  const { token } = await db
+    .transaction()
+    .execute((tx) => createUserSession(tx, systemActor("test"), session));
+  return { userId, email, token };
 }
 
 /** A worker as registration leaves it. */

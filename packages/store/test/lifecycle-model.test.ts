@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
+  type ActingScope,
   appendToRun,
   type ClaimedRun,
   claimRuns,
@@ -18,7 +19,6 @@ import {
   type RunOutcome,
   releaseLeases,
   requestCancel,
-  type Scope,
   startRun,
   transaction,
 } from "../src/index.ts";
@@ -56,7 +56,7 @@ interface World {
 const concurrencyLimit = 2;
 const maxLosses = 3;
 let database: TestDatabase;
-let scope: Scope;
+let scope: ActingScope;
 let workers: string[];
 let tasks: { readonly free: SeededTask; readonly limited: SeededTask };
 

@@ -6,6 +6,7 @@ import { sql } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
+  type ActingScope,
   appendToRun,
   type ClaimedRun,
   claimBuilds,
@@ -31,7 +32,6 @@ import {
   openDatabase,
   readRunLogs,
   requestCancel,
-  type Scope,
   startRun,
   sweepIdempotencyKeys,
   transaction,
@@ -59,7 +59,7 @@ const smallTables = new Set([
 
 let database: TestDatabase;
 let db: Database;
-let scope: Scope;
+let scope: ActingScope;
 let worker: string;
 let task: SeededTask;
 let limited: SeededTask;

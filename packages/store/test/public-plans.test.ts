@@ -1,12 +1,18 @@
 /** The statements behind the public routes use an index that ends at their limit, however large the tables are. */
-import { ensureDefaultTenant, getSession, listDeployments, listSessions, type Scope } from "@helmr/store";
+import {
+  type ActingScope,
+  ensureDefaultTenant,
+  getSession,
+  listDeployments,
+  listSessions,
+} from "@helmr/store";
 import { seedEnvironment, seedTask, startTestDatabase, type TestDatabase } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 const stored = 20_000;
 let database: TestDatabase;
-let scope: Scope;
+let scope: ActingScope;
 beforeAll(async () => {
   database = await startTestDatabase({ maxConnections: 1 });
   ({ scope } = await seedEnvironment(database.db));

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  type ActingScope,
   appendToRun,
   type ClaimedRun,
   claimRuns,
@@ -17,7 +18,6 @@ import {
   type RunOutcome,
   readRunLogs,
   requestCancel,
-  type Scope,
   startRun,
   transaction,
 } from "../src/index.ts";
@@ -32,7 +32,7 @@ import {
 } from "../test-support/index.ts";
 
 let database: TestDatabase;
-let scope: Scope;
+let scope: ActingScope;
 let workerGroupId: string;
 let worker: string;
 beforeAll(async () => {

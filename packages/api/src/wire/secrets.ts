@@ -20,36 +20,3 @@ export const secretPutRequest = z.strictObject({
     error: `must be at most ${maxSecretBytes} bytes`,
   }),
 });
-
-/** What an API key may be granted (contract 1.5). */
-export const apiKeyScopes = [
-  "runs:create",
-  "runs:read",
-  "runs:manage",
-  "session-streams:read",
-  "session-input:send",
-  "session-output:append",
-  "tokens:create",
-  "tokens:read",
-  "tokens:complete",
-  "tokens:cancel",
-  "workspace-lifecycle:manage",
-  "workspace-files:read",
-  "workspace-files:write",
-  "workspace-versions:read",
-  "workspace-versions:capture",
-  "workspace-versions:restore",
-  "workspace-versions:diff",
-  "workspace-exec:create",
-  "workspace-exec:read",
-  "workspace-exec:manage",
-  "workspace-pty:create",
-  "workspace-pty:read",
-  "workspace-pty:manage",
-  "workspace-ports:expose",
-  "workspace-ports:read",
-  "workspace-ports:close",
-  "secrets:write",
-  "tasks:deploy",
-] as const;
-export type ApiKeyScope = (typeof apiKeyScopes)[number];

@@ -1,8 +1,9 @@
-/** What a handler gets and gives, typed by its route: parameters as parsed, answers as the route's schemas say. */
+/** What a handler gets and gives, typed by its route: who calls, parameters as parsed, answers as the route's schemas say. */
 import type { RouteName, Routes } from "@helmr/api";
-import type { Scope } from "@helmr/store";
+import type { ActingScope, Actor } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
+import type { Member, SignedInUser } from "../auth/authorize.ts";
 
 type Parsed<R, Part extends "params" | "query" | "body"> = R extends {
   readonly [P in Part]: infer S extends z.ZodType;
@@ -10,13 +11,24 @@ type Parsed<R, Part extends "params" | "query" | "body"> = R extends {
   ? z.output<S>
   : undefined;
 
+type AccessKind<R> = R extends { readonly access: { readonly kind: infer Kind } } ? Kind : never;
+type WhenKind<R, Kinds, T> = AccessKind<R> extends Kinds ? T : undefined;
+
 export interface Call<R> {
-  readonly scope: Scope;
+  readonly actor: Actor;
+  /** The environment, on routes of one. */
+  readonly scope: WhenKind<R, "environment" | "environment-member", ActingScope>;
+  /** On routes of kind `user`. */
+  readonly user: WhenKind<R, "user", SignedInUser>;
+  /** On routes of kind `member`. */
+  readonly member: WhenKind<R, "member" | "environment-member", Member>;
   readonly params: Parsed<R, "params">;
   readonly query: Parsed<R, "query">;
   readonly body: Parsed<R, "body">;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
+  /** Whether the caller would be let in now: asked again while a stream or a wait is open. */
+  stillAllowed(): Promise<boolean>;
 }
 
 type Body<S> = S extends z.ZodType ? z.output<S> : undefined;

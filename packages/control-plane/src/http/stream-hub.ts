@@ -7,6 +7,7 @@
  * E2 A slow reader holds back its own loop only: the next page is read when the socket has taken the last one.
  * E3 A stream ends when its source says so (terminal and drained), after 30 minutes, when the client is gone, when the
  *    client takes nothing for a minute, or when the server closes; the subscriber resumes with the last id.
+ * E4 A stream ends within two seconds of its caller losing access: it is asked again every second.
  */
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
@@ -41,7 +42,16 @@ export interface StreamSource {
   next(cursor: number): Promise<StreamPage>;
 }
 
+/** A call that follows: see `Call`. */
+export interface StreamCall {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  stillAllowed(): Promise<boolean>;
+}
+
 const maxStreamMs = 30 * 60_000;
+/** E4 */
+const askAgainMs = 1000;
 const defaultMaxStalledMs = 60_000;
 
 export class StreamHub {
@@ -60,10 +70,10 @@ export class StreamHub {
   }
 
   /** Takes over the reply. Throws ApiError 503 when too many streams are open. */
-  async stream(request: FastifyRequest, reply: FastifyReply, source: StreamSource): Promise<typeof answered> {
+  async stream(call: StreamCall, source: StreamSource): Promise<typeof answered> {
     this.#requireRoom();
-    reply.hijack();
-    const running = this.#run(request, reply, source).finally(() => this.#open.delete(running));
+    call.reply.hijack();
+    const running = this.#run(call, source).finally(() => this.#open.delete(running));
     this.#open.add(running);
     await running;
     return answered;
@@ -91,7 +101,7 @@ export class StreamHub {
     await Promise.all(this.#open);
   }
 
-  async #run(request: FastifyRequest, reply: FastifyReply, source: StreamSource): Promise<void> {
+  async #run({ request, reply, stillAllowed }: StreamCall, source: StreamSource): Promise<void> {
     const response = reply.raw;
     const gone = new AbortController();
     response.once("close", () => gone.abort());
@@ -105,7 +115,7 @@ export class StreamHub {
         "x-request-id": request.id,
       });
       response.flushHeaders();
-      await this.#follow(response, source, signal);
+      await this.#follow(response, source, stillAllowed, signal);
     } catch (error) {
       // E3: what a stalled client was sent is held in memory until its connection is gone.
       if (error instanceof StalledError) response.destroy();
@@ -115,12 +125,22 @@ export class StreamHub {
     }
   }
 
-  async #follow(response: ServerResponse, source: StreamSource, signal: AbortSignal): Promise<void> {
+  async #follow(
+    response: ServerResponse,
+    source: StreamSource,
+    stillAllowed: () => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<void> {
     using wakeUp = new WakeUp(this.#bus, source.topic, signal);
     const endMs = Date.now() + maxStreamMs;
     let cursor = source.cursor;
     let lastWriteMs = Date.now();
+    let lastAskedMs = Date.now();
     while (!signal.aborted && Date.now() < endMs) {
+      if (Date.now() - lastAskedMs >= askAgainMs) {
+        if (!(await stillAllowed())) return; // E4
+        lastAskedMs = Date.now();
+      }
       const page = await source.next(cursor);
       if (page.frames.length > 0) {
         cursor = page.frames.at(-1)?.id ?? cursor;

@@ -62,10 +62,16 @@ export function deploymentHandlers(context: Context): DeploymentHandlers {
       const row = found(await getDeployment(db, scope, params.deploymentID), "deployment");
       return { status: 200, body: await withTasks(scope, row) };
     },
-    listDeploymentEvents: async ({ scope, params: { deploymentID }, query, request, reply }) => {
+    listDeploymentEvents: async (call) => {
+      const {
+        scope,
+        params: { deploymentID },
+        query,
+        request,
+      } = call;
       found(await getDeployment(db, scope, deploymentID), "deployment");
       if (wantsStream(request, query.follow)) {
-        return await streams.stream(request, reply, {
+        return await streams.stream(call, {
           topic: `deployment:${deploymentID}`,
           event: "deployment_event",
           cursor: streamCursor(request, query.cursor),

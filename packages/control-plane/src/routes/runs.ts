@@ -63,10 +63,16 @@ export function runHandlers(context: Context): RunHandlers {
         body: { run: presentRun(result.run), operation: presentOperation(result.operation) },
       };
     },
-    listRunEvents: async ({ scope, params: { runID }, query, request, reply }) => {
+    listRunEvents: async (call) => {
+      const {
+        scope,
+        params: { runID },
+        query,
+        request,
+      } = call;
       found(await getRun(db, scope, runID), "run");
       if (wantsStream(request, query.follow)) {
-        return await streams.stream(request, reply, {
+        return await streams.stream(call, {
           topic: `run:${runID}`,
           event: "run_event",
           cursor: streamCursor(request, query.cursor),
@@ -78,10 +84,16 @@ export function runHandlers(context: Context): RunHandlers {
       const rows = await listRunEvents(db, scope, runID, { after: cursor, limit: limit + 1 });
       return { status: 200, body: presentPage(rows.map(presentRunEvent), cursor, limit) };
     },
-    readRunLogs: async ({ scope, params: { runID }, query, request, reply }) => {
+    readRunLogs: async (call) => {
+      const {
+        scope,
+        params: { runID },
+        query,
+        request,
+      } = call;
       if (wantsStream(request, query.follow)) {
         found(await getRun(db, scope, runID), "run");
-        return await streams.stream(request, reply, {
+        return await streams.stream(call, {
           topic: `run:${runID}`,
           event: "run_log",
           cursor: streamCursor(request, query.cursor),

@@ -1,5 +1,5 @@
 /** Reading, changing and ending sessions (contract 3). Starting: start-session.ts. */
-import type { Scope, SessionKey } from "@helmr/store";
+import type { ActingScope, Scope, SessionKey } from "@helmr/store";
 import {
   cancelSession,
   closeSession,
@@ -37,15 +37,15 @@ export function sessionHandlers(context: Context): SessionHandlers {
   const { db } = context;
   const read = async (scope: Scope, key: SessionKey) =>
     ok(presentSession(found(await getSession(db, scope, key), "session")));
-  const patch = async (scope: Scope, key: SessionKey, body: PatchBody) => {
+  const patch = async (scope: ActingScope, key: SessionKey, body: PatchBody) => {
     const { metadata, tags, expires_at } = body;
     const expiresAt = expires_at === undefined ? undefined : new Date(expires_at);
     const session = await patchSession(db, scope, key, { metadata, tags, expiresAt });
     return ok(presentSession(found(session, "session")));
   };
-  const close = async (scope: Scope, key: SessionKey, reason: string | undefined) =>
+  const close = async (scope: ActingScope, key: SessionKey, reason: string | undefined) =>
     ok(presentSession(found(await closeSession(db, scope, key, reason || "closed"), "session")));
-  const cancel = async (scope: Scope, key: SessionKey, reason: string | undefined) => {
+  const cancel = async (scope: ActingScope, key: SessionKey, reason: string | undefined) => {
     const ended = found(await cancelSession(db, scope, key, reason || "cancelled"), "session");
     tellCancelled(context.bus, ended.cancelledRuns);
     return ok(presentSession(ended.session));

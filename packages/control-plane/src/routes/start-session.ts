@@ -1,6 +1,7 @@
 /** Starting a session, and waiting for what it started (contract 3.1). */
 import { ApiError, apiVersion, parseDurationMs, type SessionStartRequest } from "@helmr/api";
 import {
+  type ActingScope,
   getRun,
   getSession,
   isTerminal,
@@ -22,7 +23,7 @@ const defaultWaitSeconds = 30;
 const maxWaitSeconds = 300;
 
 export function startHandlers(context: Context): Pick<Handlers, "startSession" | "startSessionAndWait"> {
-  const start = async (scope: Scope, body: SessionStartRequest, request: FastifyRequest) => {
+  const start = async (scope: ActingScope, body: SessionStartRequest, request: FastifyRequest) => {
     const started = await startSession(context.db, scope, startOf(body, request));
     if (!started.cached) tellWork(context.bus);
     return started;
@@ -32,7 +33,7 @@ export function startHandlers(context: Context): Pick<Handlers, "startSession" |
       const started = await start(scope, body, request);
       return { status: started.cached ? 200 : 201, body: presentStart(started) };
     },
-    startSessionAndWait: async ({ scope, body, request, reply }) => {
+    startSessionAndWait: async ({ scope, body, request, reply, stillAllowed }) => {
       // Before the start: a caller who is refused has started nothing.
       using _place = context.streams.reserve();
       const started = await start(scope, body, request);
@@ -44,6 +45,7 @@ export function startHandlers(context: Context): Pick<Handlers, "startSession" |
         scope,
         started,
         waitMs(body.timeout_seconds),
+        stillAllowed,
         signal,
       );
       return { status: 200, body: { ...presentStart(ended), ...(timedOut ? { timed_out: true } : {}) } };
@@ -61,6 +63,7 @@ async function waitForRun(
   scope: Scope,
   started: StartedSession,
   limitMs: number,
+  stillAllowed: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<StartedSession & { readonly timedOut: boolean }> {
   const endMs = Date.now() + limitMs;
@@ -72,6 +75,7 @@ async function waitForRun(
     if (isTerminal(run.status) || leftMs <= 0) break;
     await wakeUp.wait(Math.min(slowPollMs, leftMs));
     if (signal.aborted) throw new ApiError(503, "the server is closing; the session goes on");
+    if (!(await stillAllowed())) throw new ApiError(401, "the credential was revoked; the session goes on");
   }
   const session = found(await getSession(context.db, scope, { id: started.session.id }), "session");
   return { session, run, cached: started.cached, timedOut: !isTerminal(run.status) };

@@ -19,7 +19,7 @@ import {
   DeploymentSourceError,
   validateDeploymentSource,
 } from "@helmr/artifacts";
-import { createDeployment, type DeploymentRow, type Scope } from "@helmr/store";
+import { type ActingScope, createDeployment, type DeploymentRow } from "@helmr/store";
 import type { FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { parseJsonText, parseWith } from "../http/parse.ts";
@@ -40,7 +40,7 @@ interface Received {
 /** Throws ApiError 400 for what is wrong with the upload, 413 for what is too large. */
 export async function receiveDeployment(
   context: Context,
-  scope: Scope,
+  scope: ActingScope,
   request: FastifyRequest,
 ): Promise<{ readonly deployment: DeploymentRow; readonly created: boolean }> {
   if (!request.isMultipart()) throw new ApiError(400, "the upload must be multipart/form-data");

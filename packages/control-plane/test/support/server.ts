@@ -2,12 +2,18 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { apiKeyScopes, apiPrefix, routes } from "@helmr/api";
+import { apiKeyScopes, apiPrefix, type MemberRole, routes } from "@helmr/api";
 import { createFolderStore } from "@helmr/artifacts";
-import { createControlPlane } from "@helmr/control-plane";
+import { type ControlPlaneConfig, createControlPlane, type Mailer } from "@helmr/control-plane";
 import { createMemoryBus, type LiveBus } from "@helmr/coordination";
-import { createApiKey, createSecretCipher, type Database, type Scope } from "@helmr/store";
-import { type SeededEnvironment, seedEnvironment, startTestDatabase } from "@helmr/store/testing";
+import { type ActingScope, createApiKey, createSecretCipher, type Database } from "@helmr/store";
+import {
+  type SeededEnvironment,
+  type SeededMember,
+  seedEnvironment,
+  seedMember,
+  startTestDatabase,
+} from "@helmr/store/testing";
 import { pino } from "pino";
 
 export interface Answer {
@@ -23,11 +29,15 @@ export interface TestServer {
   readonly db: Database;
   readonly bus: LiveBus;
   readonly environment: SeededEnvironment;
-  readonly scope: Scope;
+  readonly scope: ActingScope;
   readonly key: string;
   /** `path` below /api. */
   request(method: string, path: string, body?: unknown, options?: RequestOptions): Promise<Answer>;
-  newKey(scope?: Scope, scopes?: readonly string[], expiresAt?: Date): Promise<string>;
+  /** A signed-in user of the environment's organization; its token goes where a key goes. undefined: no member. */
+  newMember(role: MemberRole | undefined, options?: Parameters<typeof seedMember>[3]): Promise<SeededMember>;
+  /** `/projects/<id>/environments/<id>` of the environment. */
+  readonly prefix: string;
+  newKey(scope?: ActingScope, scopes?: readonly string[], expiresAt?: Date): Promise<string>;
   close(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -40,7 +50,11 @@ export interface RequestOptions {
   readonly raw?: string | Uint8Array<ArrayBuffer> | FormData;
 }
 
-export async function startTestServer(options: { readonly maxStreams?: number } = {}): Promise<TestServer> {
+export interface TestServerOptions extends Partial<Omit<ControlPlaneConfig, "publicUrl">> {
+  readonly mailer?: Mailer;
+}
+
+export async function startTestServer({ mailer, ...config }: TestServerOptions = {}): Promise<TestServer> {
   const database = await startTestDatabase();
   const { db } = database;
   const folder = await mkdtemp(join(tmpdir(), "helmr-control-plane-"));
@@ -50,7 +64,8 @@ export async function startTestServer(options: { readonly maxStreams?: number } 
     bus,
     artifacts: createFolderStore(folder),
     secretCipher: createSecretCipher({ keys: [{ id: "test", key: Buffer.alloc(32, 7).toString("base64") }] }),
-    config: { publicUrl: "http://127.0.0.1", ...options },
+    config: { publicUrl: "http://127.0.0.1", ...config },
+    ...(mailer && { mailer }),
     logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),
   });
   const url = await controlPlane.listen({ host: "127.0.0.1", port: 0 });
@@ -66,6 +81,8 @@ export async function startTestServer(options: { readonly maxStreams?: number } 
     scope: environment.scope,
     key,
     newKey,
+    newMember: (role, options) => seedMember(db, environment.scope.organizationId, role, options),
+    prefix: `/projects/${environment.scope.projectId}/environments/${environment.scope.environmentId}`,
     request: (method, path, body, sending = {}) => send(url, key, method, path, body, sending),
     close: () => controlPlane.close(),
     stop: async () => {
@@ -108,8 +125,9 @@ export async function readAnswer(response: Response): Promise<Answer> {
 
 /** Every answer of a route of the table is held to the table: statuses and bodies. */
 function checkShape(method: string, path: string, answer: Answer): void {
+  const unprefixed = path.replace(/^\/projects\/[^/]+\/environments\/[^/]+(?=\/)/, "");
   const found = Object.entries(routes).filter(
-    ([, route]) => route.method === method && matches(route.path, path),
+    ([, route]) => route.method === method && (matches(route.path, path) || matches(route.path, unprefixed)),
   );
   const exact = found.find(([, route]) => !route.path.includes(":")) ?? found[0];
   if (exact === undefined || answer.status >= 300) return;

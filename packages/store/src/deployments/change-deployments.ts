@@ -15,11 +15,12 @@
  */
 import { ApiError } from "@helmr/api";
 import { sql } from "kysely";
+import { recordScopeAudit } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { appendDeploymentEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { applyDeploymentQueues } from "../runs/index.ts";
-import type { Scope } from "../scope.ts";
+import type { ActingScope, Scope } from "../scope.ts";
 import { type DeploymentRow, deploymentColumns, getDeployment } from "./read-deployments.ts";
 
 export interface NewDeployment {
@@ -36,7 +37,7 @@ export interface NewDeployment {
 /** The new deployment, or the unfinished one of the same content. */
 export async function createDeployment(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   deployment: NewDeployment,
 ): Promise<{ readonly deployment: DeploymentRow; readonly created: boolean }> {
   return await transaction(db, async (tx) => {
@@ -62,6 +63,11 @@ export async function createDeployment(
         worker_protocol_version: deployment.workerProtocolVersion,
       })
       .execute();
+    await recordScopeAudit(tx, scope, {
+      action: "deployment.create",
+      resourceId: id,
+      attributes: { content_hash: deployment.contentHash },
+    });
     await appendDeploymentEvents(tx, id, [
       {
         kind: "deployment.queued",
@@ -101,7 +107,7 @@ async function findInFlight(tx: Tx, scope: Scope, contentHash: string): Promise<
  */
 export async function promoteDeployment(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   key: { readonly id: string } | { readonly version: string },
   reason: string | undefined,
 ): Promise<DeploymentRow | undefined> {
@@ -113,6 +119,11 @@ export async function promoteDeployment(
     if (deployment === undefined) return undefined;
     if (deployment.status !== "deployed") throw new ApiError(400, "deployment is not deployable");
     await makeCurrent(tx, scope, deployment.id, reason);
+    await recordScopeAudit(tx, scope, {
+      action: "deployment.promote",
+      resourceId: deployment.id,
+      attributes: { version: deployment.version },
+    });
     return deployment;
   });
 }

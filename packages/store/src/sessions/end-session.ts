@@ -12,9 +12,10 @@
  */
 import { codedError } from "@helmr/api";
 import { sql } from "kysely";
+import { recordScopeAudit } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { isTerminal, requestCancel } from "../runs/index.ts";
-import type { Scope } from "../scope.ts";
+import type { ActingScope, Scope } from "../scope.ts";
 import {
   getSession,
   type SessionKey,
@@ -44,7 +45,7 @@ export interface SessionPatch {
 /** Undefined when there is no such session; throws session_terminal, session_expires_at_not_extendable. */
 export async function patchSession(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   key: SessionKey,
   patch: SessionPatch,
 ): Promise<SessionRow | undefined> {
@@ -59,6 +60,12 @@ export async function patchSession(
         expires_at = coalesce(${patch.expiresAt ?? null}::timestamptz, expires_at),
         updated_at = now()
       where id = ${session.id}`.execute(tx);
+    const changed = Object.keys(patch).filter((field) => patch[field as keyof SessionPatch] !== undefined);
+    await recordScopeAudit(tx, scope, {
+      action: "session.update",
+      resourceId: session.id,
+      attributes: { changed },
+    });
     return await getSession(tx, scope, { id: session.id });
   });
 }
@@ -72,7 +79,7 @@ function refuseEarlierExpiry(session: SessionRow, expiresAt: Date): void {
 /** Undefined when there is no such session; throws session_terminal, close_run_active. */
 export async function closeSession(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   key: SessionKey,
   reason: string,
 ): Promise<SessionRow | undefined> {
@@ -83,6 +90,7 @@ export async function closeSession(
     if (hasActiveRun(session)) throw codedError("close_run_active");
     if (session.due) await endAs(tx, session.id, expired);
     else await endAs(tx, session.id, { status: "closed", terminalReason: { reason, origin: "api" } });
+    await recordScopeAudit(tx, scope, { action: "session.close", resourceId: session.id });
     return await getSession(tx, scope, { id: session.id });
   });
 }
@@ -90,7 +98,7 @@ export async function closeSession(
 /** Cancelling what is cancelled changes nothing. Undefined when there is no such session; throws session_terminal. */
 export async function cancelSession(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   key: SessionKey,
   reason: string,
 ): Promise<EndedSession | undefined> {
@@ -105,6 +113,7 @@ export async function cancelSession(
       error: { name: "TaskCancelled", message: reason, details: { origin: "api" } },
     });
     const cancelledRuns = await cancelActiveRun(tx, scope, session, reason);
+    await recordScopeAudit(tx, scope, { action: "session.cancel", resourceId: session.id });
     const after = await getSession(tx, scope, { id: session.id });
     return after && { session: after, cancelledRuns };
   });

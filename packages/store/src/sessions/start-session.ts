@@ -10,10 +10,11 @@
  */
 import { codedError } from "@helmr/api";
 import { sql } from "kysely";
+import { auditInsert, scopeIds } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
 import { createRun, getRun, type RunRow } from "../runs/index.ts";
-import type { Scope } from "../scope.ts";
+import type { ActingScope, Scope } from "../scope.ts";
 import { getSession, type SessionRow } from "./read-sessions.ts";
 import { lookUpStart, type StartFacts } from "./start-facts.ts";
 import {
@@ -41,7 +42,7 @@ class StartRaceError extends Error {
 /** Throws the coded errors of contract 3.1, and ApiError 400 for a queue or secrets that are not there. */
 export async function startSession(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   request: StartSession,
 ): Promise<StartedSession> {
   const fingerprint = fingerprintOf(request);
@@ -59,7 +60,7 @@ type Cached = { readonly sessionId: string; readonly run: "first" | "current" };
 
 async function startOnce(
   tx: Tx,
-  scope: Scope,
+  scope: ActingScope,
   request: StartSession,
   fingerprint: Buffer,
 ): Promise<StartedSession | Cached> {
@@ -115,16 +116,22 @@ async function firstRunId(db: Queryable, sessionId: string): Promise<string | un
   return rows[0]?.id;
 }
 
-/** Session, workspace (when none was given) and key in one statement. */
+/** Session, workspace (when none was given), key and audit record in one statement. */
 async function insertSession(
   tx: Tx,
-  scope: Scope,
+  scope: ActingScope,
   request: StartSession,
   fingerprint: Buffer,
   { deploymentId, sandbox }: RunSettings,
   ids: { readonly session: string; readonly run: string; readonly workspace: string },
 ): Promise<Omit<SessionRow, "run_status">> {
   const { environmentId, projectId } = scope;
+  const audit = auditInsert(scope.actor, {
+    ...scopeIds(scope),
+    action: "session.start",
+    resourceId: ids.session,
+    attributes: { task_id: request.taskId, run_id: ids.run },
+  });
   const { rows } = await sql<Omit<SessionRow, "run_status"> & { key_taken: boolean }>`
     with new_workspace as (
       insert into workspaces (id, environment_id, project_id, deployment_sandbox_id, sandbox_id, sandbox_fingerprint,
@@ -149,7 +156,7 @@ async function insertSession(
         ${JSON.stringify(request.metadata)}::jsonb, ${[...request.tags]}::text[], ${request.expiresAt ?? null})
       on conflict (environment_id, external_id) do nothing
       returning *
-    )
+    ), audit as (${audit})
     select s.*, false as due, ${request.idempotencyKey !== undefined}::boolean and not exists (select from new_key) as key_taken
     from s`.execute(tx);
   const row = rows[0];

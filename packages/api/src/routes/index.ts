@@ -1,0 +1,24 @@
+/**
+ * Every public route: method, path, who may call it, what it takes, what it answers. The control plane registers exactly
+ * these; the checks of access, the OpenAPI document and the test of every route with every kind of actor come from them.
+ *
+ * Routes of an environment exist twice: `/api/...` for API keys and `/api/projects/{projectID}/environments/
+ * {environmentID}/...` for user sessions (contract 1.4); `environmentRoutePrefix` is the one place that says so.
+ */
+import { deploymentRoutes } from "./deployments.ts";
+import type { RouteDefinition } from "./route.ts";
+import { runRoutes } from "./runs.ts";
+import { secretRoutes } from "./secrets.ts";
+import { sessionRoutes } from "./sessions.ts";
+
+export { apiPrefix, environmentRoutePrefix, type RouteAccess, type RouteDefinition } from "./route.ts";
+
+export const routes = {
+  ...sessionRoutes,
+  ...runRoutes,
+  ...deploymentRoutes,
+  ...secretRoutes,
+} as const satisfies Readonly<Record<string, RouteDefinition>>;
+
+export type Routes = typeof routes;
+export type RouteName = keyof Routes;

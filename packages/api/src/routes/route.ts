@@ -1,0 +1,58 @@
+/** What a route is, and who may call it. */
+import type { z } from "zod";
+import type { Permission } from "../permissions.ts";
+
+export const apiPrefix = "/api";
+export const environmentRoutePrefix = "/api/projects/:projectID/environments/:environmentID";
+
+/**
+ * Who may call a route; whoever is not named is refused.
+ *
+ *   kind                credential                    where            needs
+ *   public              none is looked at             /api/...         nothing
+ *   user                user session                  /api/...         nothing more
+ *   member              user session                  /api/...         an active membership in the session's organization,
+ *                                                                      with the permission if one is named
+ *   environment         API key                       /api/...         any one of the permissions, by scope and role
+ *                       user session                  prefixed         any one of the permissions, by role
+ *   environment-member  user session                  prefixed only    the permission, by role
+ */
+export type RouteAccess =
+  | { readonly kind: "public" }
+  | { readonly kind: "user" }
+  | { readonly kind: "member"; readonly permission?: Permission }
+  | { readonly kind: "environment"; readonly permissions: readonly Permission[] }
+  | { readonly kind: "environment-member"; readonly permission: Permission };
+
+export interface RouteDefinition {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Below the prefix, parameters as `:name`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly access: RouteAccess;
+  readonly params?: z.ZodType;
+  readonly query?: z.ZodType;
+  readonly body?: z.ZodType;
+  /** An empty body counts as `{}`. */
+  readonly bodyOptional?: true;
+  /** The body is not looked at. */
+  readonly bodyIgnored?: true;
+  readonly multipart?: true;
+  /** The name of the SSE events that `follow=1` or `Accept: text/event-stream` gives. */
+  readonly stream?: string;
+  /** Success bodies by status; null is no body. */
+  readonly responses: Readonly<Record<number, z.ZodType | null>>;
+  /** Error statuses beyond 400, 401, 403, 404 and 5xx, which every route may answer. */
+  readonly errors?: readonly number[];
+}
+
+export const get = { method: "GET" } as const;
+export const post = { method: "POST" } as const;
+export const put = { method: "PUT" } as const;
+export const patch = { method: "PATCH" } as const;
+export const remove = { method: "DELETE" } as const;
+
+/** Open to API keys and members with any one of the permissions. */
+export function environment<const P extends readonly Permission[]>(...permissions: P) {
+  return { access: { kind: "environment", permissions } } as const;
+}
