@@ -21,7 +21,12 @@ export type RouteAccess =
   | { readonly kind: "public" }
   | { readonly kind: "user" }
   | { readonly kind: "member"; readonly permission?: Permission }
-  | { readonly kind: "environment"; readonly permissions: readonly Permission[] }
+  | {
+      readonly kind: "environment";
+      readonly permissions: readonly Permission[];
+      /** What a user session gets on the unprefixed route: 400 (contract 1.4), or what contract 3 says of its routes. */
+      readonly unprefixedSession?: 403;
+    }
   | { readonly kind: "environment-member"; readonly permission: Permission };
 
 export interface RouteDefinition {

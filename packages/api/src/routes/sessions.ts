@@ -1,10 +1,15 @@
 /** Sessions (contract 3). */
+import type { Permission } from "../permissions.ts";
 import * as wire from "../wire/index.ts";
 import { environment, get, patch, post } from "./route.ts";
 
-const createRuns = environment("runs.create");
-const readRuns = environment("runs.read");
-const manageRuns = environment("runs.manage");
+/** Contract 3: only an API key may use the unprefixed routes, else 403. */
+const forKeys = <const P extends Permission>(permission: P) => ({
+  access: { ...environment(permission).access, unprefixedSession: 403 } as const,
+});
+const createRuns = forKeys("runs.create");
+const readRuns = forKeys("runs.read");
+const manageRuns = forKeys("runs.manage");
 
 /** `{S}` of contract 3: the same route by id and by external id. */
 const byId = { params: wire.sessionParams } as const;

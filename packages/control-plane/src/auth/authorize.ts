@@ -3,7 +3,7 @@
  * this is its reading. What the table does not allow is refused.
  *
  *   Z1 401 no credential, a malformed, unknown, expired or revoked one, or one of the wrong kind for the route
- *   Z2 400 a user session on an environment's unprefixed route: it names no environment
+ *   Z2 400 a user session on an environment's unprefixed route, which names no environment; 403 on those of contract 3
  *   Z3 403 a cookie's change that another site may have caused; no membership; the permission is missing
  *   Z4 404 a project or environment that is not in the session's organization, whether or not it exists elsewhere
  */
@@ -114,7 +114,7 @@ function decideForUser(
   if (access.kind !== "member" && reference === undefined) {
     // Z2
     throw new ApiError(
-      400,
+      (access.kind === "environment" && access.unprefixedSession) || 400,
       "a session credential names its environment in the path: /api/projects/{project}/environments/{environment}/...",
     );
   }

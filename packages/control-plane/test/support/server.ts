@@ -26,6 +26,8 @@ export interface Answer {
 
 export interface TestServer {
   readonly url: string;
+  /** As browsers know the server. */
+  readonly publicUrl: string;
   readonly db: Database;
   readonly bus: LiveBus;
   readonly environment: SeededEnvironment;
@@ -54,6 +56,8 @@ export interface TestServerOptions extends Partial<Omit<ControlPlaneConfig, "pub
   readonly mailer?: Mailer;
 }
 
+const publicUrl = "http://127.0.0.1";
+
 export async function startTestServer({ mailer, ...config }: TestServerOptions = {}): Promise<TestServer> {
   const database = await startTestDatabase();
   const { db } = database;
@@ -64,7 +68,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
     bus,
     artifacts: createFolderStore(folder),
     secretCipher: createSecretCipher({ keys: [{ id: "test", key: Buffer.alloc(32, 7).toString("base64") }] }),
-    config: { publicUrl: "http://127.0.0.1", ...config },
+    config: { publicUrl, ...config },
     ...(mailer && { mailer }),
     logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),
   });
@@ -75,6 +79,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
   const key = await newKey();
   return {
     url,
+    publicUrl,
     db,
     bus,
     environment,

@@ -1,0 +1,94 @@
+/** Who may call which route, written from the contract by hand: the test of every route with every actor checks it. */
+import type { ApiKeyScope } from "@helmr/api";
+
+export type Role = "owner" | "admin" | "developer" | "viewer";
+
+export interface Rule {
+  /**
+   * everyone             no credential is looked at
+   * signed-in            a user session, member or not
+   * members              a user session of an active member with one of the roles
+   * environment          unprefixed: an API key with one of the scopes; prefixed: a member with one of the roles
+   * environment-members  prefixed only: a member with one of the roles
+   */
+  readonly who: "everyone" | "signed-in" | "members" | "environment" | "environment-members";
+  readonly roles?: readonly Role[];
+  readonly scopes?: readonly ApiKeyScope[];
+  /** What a session gets on the unprefixed route: contract 1.4 says 400, contract 3 says 403 of its own routes. */
+  readonly unprefixedSession?: 403;
+  /** A call may change the caller's session: each gets callers of its own. */
+  readonly endsSession?: true;
+}
+
+const all: readonly Role[] = ["owner", "admin", "developer", "viewer"];
+const workers: readonly Role[] = ["owner", "admin", "developer"];
+const admins: readonly Role[] = ["owner", "admin"];
+
+const environment = (roles: readonly Role[], ...scopes: ApiKeyScope[]): Rule => ({
+  who: "environment",
+  roles,
+  scopes,
+});
+const sessions = (roles: readonly Role[], ...scopes: ApiKeyScope[]): Rule => ({
+  ...environment(roles, ...scopes),
+  unprefixedSession: 403,
+});
+
+const anyWorkspaceScope: readonly ApiKeyScope[] = [
+  "workspace-lifecycle:manage",
+  "workspace-files:read",
+  "workspace-files:write",
+  "workspace-versions:read",
+  "workspace-versions:capture",
+  "workspace-versions:restore",
+  "workspace-versions:diff",
+  "workspace-exec:create",
+  "workspace-exec:read",
+  "workspace-exec:manage",
+  "workspace-pty:create",
+  "workspace-pty:read",
+  "workspace-pty:manage",
+  "workspace-ports:expose",
+  "workspace-ports:read",
+  "workspace-ports:close",
+];
+
+export const rules = {
+  // Contract 3
+  startSession: sessions(workers, "runs:create"),
+  startSessionAndWait: sessions(workers, "runs:create"),
+  listSessions: sessions(all, "runs:read"),
+  getSession: sessions(all, "runs:read"),
+  getSessionByExternalId: sessions(all, "runs:read"),
+  patchSession: sessions(workers, "runs:manage"),
+  patchSessionByExternalId: sessions(workers, "runs:manage"),
+  closeSession: sessions(workers, "runs:manage"),
+  closeSessionByExternalId: sessions(workers, "runs:manage"),
+  cancelSession: sessions(workers, "runs:manage"),
+  cancelSessionByExternalId: sessions(workers, "runs:manage"),
+  listSessionRuns: sessions(all, "runs:read"),
+  listSessionRunsByExternalId: sessions(all, "runs:read"),
+  // Contract 6
+  listRuns: environment(all, "runs:read"),
+  countRuns: environment(all, "runs:read"),
+  getRun: environment(all, "runs:read"),
+  cancelRun: environment(workers, "runs:manage"),
+  listRunEvents: environment(all, "runs:read"),
+  readRunLogs: environment(all, "runs:read"),
+  // Contract 9
+  createDeployment: environment(workers, "tasks:deploy"),
+  listDeployments: environment(all, "tasks:deploy", "runs:read"),
+  getCurrentDeployment: environment(all, "runs:read"),
+  getDeployment: environment(all, "tasks:deploy", "runs:read"),
+  listDeploymentEvents: environment(all, "tasks:deploy", "runs:read"),
+  promoteDeployment: environment(workers, "tasks:deploy"),
+  listTasks: environment(all, "runs:read", "tasks:deploy"),
+  getTask: environment(all, "runs:read", "tasks:deploy"),
+  listSandboxes: environment(all, "runs:read", "tasks:deploy", ...anyWorkspaceScope),
+  getSandbox: environment(all, "runs:read", "tasks:deploy", ...anyWorkspaceScope),
+  // Contract 10
+  listSecrets: environment(admins, "secrets:write"),
+  getSecret: environment(admins, "secrets:write"),
+  putSecret: environment(admins, "secrets:write"),
+  deleteSecret: environment(admins, "secrets:write"),
+} satisfies Readonly<Record<string, Rule>>;
