@@ -182,6 +182,7 @@ create table device_codes (
   constraint device_codes_user_code_key UNIQUE (user_code),
   constraint device_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with ();
+CREATE INDEX device_codes_by_user ON public.device_codes USING btree (user_id) WHERE (status = 'approved'::text);
 CREATE INDEX device_codes_due ON public.device_codes USING btree (expires_at);
 
 create table environments (

@@ -43,6 +43,14 @@ const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   Secret: wire.secret,
   SecretList: wire.secretList,
   SecretPutRequest: wire.secretPutRequest,
+  DeviceCodeStart: wire.deviceCodeStart,
+  DeviceTokenRequest: wire.deviceTokenRequest,
+  DeviceToken: wire.deviceToken,
+  DeviceTokenPending: wire.deviceTokenPending,
+  DeviceStatus: wire.deviceStatus,
+  DeviceDecisionRequest: wire.deviceDecisionRequest,
+  DeviceDecision: wire.deviceDecision,
+  Me: wire.me,
   Error: errorEnvelope,
 };
 const schemaNames = new Map(Object.entries(namedSchemas).map(([name, schema]) => [schema, name]));

@@ -7,6 +7,8 @@ import type { Context } from "./context.ts";
 import { registerRoutes } from "./http/register-routes.ts";
 import { catalogHandlers } from "./routes/catalog.ts";
 import { deploymentHandlers } from "./routes/deployments.ts";
+import { deviceHandlers } from "./routes/device.ts";
+import { meHandlers } from "./routes/me.ts";
 import { runHandlers } from "./routes/runs.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";
@@ -42,6 +44,8 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...deploymentHandlers(context),
       ...catalogHandlers(context),
       ...secretHandlers(context),
+      ...deviceHandlers(context),
+      ...meHandlers(context),
     },
     authorize,
   );

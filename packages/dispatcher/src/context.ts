@@ -16,6 +16,7 @@ export interface DispatcherIntervals {
   readonly expireLeasesMs: number;
   readonly expireSessionsMs: number;
   readonly sweepKeysMs: number;
+  readonly sweepIdentityMs: number;
 }
 
 /** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
@@ -25,6 +26,7 @@ export const defaultIntervals: DispatcherIntervals = {
   expireLeasesMs: 1_000,
   expireSessionsMs: 1_000,
   sweepKeysMs: 60_000,
+  sweepIdentityMs: 60_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

@@ -9,6 +9,7 @@ import { expireQueuedLoop } from "./expire-queued.ts";
 import { expireSessionsLoop } from "./expire-sessions.ts";
 import { LoopRunner } from "./loop.ts";
 import { reconcileLoop } from "./reconcile.ts";
+import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
 
 export type { DispatcherIntervals } from "./context.ts";
@@ -34,6 +35,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     expireLeasesLoop(context, intervals.expireLeasesMs),
     expireSessionsLoop(context, intervals.expireSessionsMs),
     sweepKeysLoop(context, intervals.sweepKeysMs),
+    sweepIdentityLoop(context, intervals.sweepIdentityMs),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

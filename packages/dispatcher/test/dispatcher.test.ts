@@ -66,6 +66,7 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
     expireLeasesMs: 5,
     expireSessionsMs: 5,
     sweepKeysMs: 5,
+    sweepIdentityMs: 5,
   };
   const dispatcher = createDispatcher({ db, bus, logger: pino({ level: "silent" }), intervals });
   dispatcher.start();

@@ -110,6 +110,7 @@ create table device_codes (
   check ((status in ('approved', 'consumed')) = (user_id is not null and organization_id is not null))
 );
 create index device_codes_due on device_codes (expires_at);
+create index device_codes_by_user on device_codes (user_id) where status = 'approved';
 
 -- Who did what to which record, from where. No references: a record outlives what it tells of. attributes hold no secret.
 create table audit_log (

@@ -174,7 +174,7 @@ export async function revokeUserSession(db: Queryable, actor: Actor, sessionId: 
   });
 }
 
-/** Sign out everywhere; how many sessions ended. */
+/** Sign out everywhere, also at a command line that was approved and has not come for its session; how many ended. */
 export async function revokeUserSessions(
   db: Queryable,
   actor: Actor,
@@ -184,6 +184,8 @@ export async function revokeUserSessions(
   return await transaction(db, async (tx) => {
     const { numAffectedRows = 0n } = await sql`update user_sessions set revoked_at = now()
       where user_id = ${userId} and revoked_at is null`.execute(tx);
+    await sql`update device_codes set status = 'denied', user_id = null, organization_id = null
+      where user_id = ${userId} and status = 'approved'`.execute(tx);
     await recordAudit(tx, actor, {
       action: "user.sign_out_everywhere",
       resourceId: userId,

@@ -6,6 +6,7 @@
  * {environmentID}/...` for user sessions (contract 1.4); `environmentRoutePrefix` is the one place that says so.
  */
 import { deploymentRoutes } from "./deployments.ts";
+import { deviceRoutes } from "./device.ts";
 import type { RouteDefinition } from "./route.ts";
 import { runRoutes } from "./runs.ts";
 import { secretRoutes } from "./secrets.ts";
@@ -18,6 +19,7 @@ export const routes = {
   ...runRoutes,
   ...deploymentRoutes,
   ...secretRoutes,
+  ...deviceRoutes,
 } as const satisfies Readonly<Record<string, RouteDefinition>>;
 
 export type Routes = typeof routes;

@@ -1,4 +1,5 @@
 export * from "./deployments.ts";
+export * from "./device.ts";
 export * from "./events.ts";
 export * from "./runs.ts";
 export * from "./secrets.ts";

@@ -52,7 +52,7 @@ export interface RequestOptions {
   readonly raw?: string | Uint8Array<ArrayBuffer> | FormData;
 }
 
-export interface TestServerOptions extends Partial<Omit<ControlPlaneConfig, "publicUrl">> {
+export interface TestServerOptions extends Partial<ControlPlaneConfig> {
   readonly mailer?: Mailer;
 }
 
