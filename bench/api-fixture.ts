@@ -76,7 +76,7 @@ async function startParts(
     db,
     bus,
     artifacts: createFolderStore(join(folder, "artifacts")),
-    secretCipher: createSecretCipher({ keys: [{ id: "bench", key: randomBytes(32).toString("base64") }] }),
+    secretCipher: createSecretCipher({ current: randomBytes(32).toString("base64") }),
     config: { publicUrl: "http://127.0.0.1" },
     logger: pino({ level: "error" }, pino.destination(2)),
   });

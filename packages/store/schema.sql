@@ -462,6 +462,7 @@ create table secrets (
   environment_id uuid not null,
   name text not null,
   key_id text not null,
+  data_key bytea not null,
   nonce bytea not null,
   ciphertext bytea not null,
   created_at timestamp with time zone not null default now(),
@@ -469,6 +470,7 @@ create table secrets (
   constraint secrets_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint secrets_pkey PRIMARY KEY (environment_id, name)
 ) with ();
+CREATE INDEX secrets_by_key ON public.secrets USING btree (key_id, environment_id, name);
 
 create table sessions (
   id uuid not null,

@@ -163,7 +163,7 @@ describe("start", () => {
     try {
       const secrets = ["A_KEY", "B_KEY"].map((name) => ({ kind: "env", name, env: name }));
       await seedTask(other.db, other.scope, { taskId: "hello", secrets });
-      const cipher = createSecretCipher({ keys: [{ id: "k", key: Buffer.alloc(32).toString("base64") }] });
+      const cipher = createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") });
       await putSecret(other.db, cipher, other.scope, "A_KEY", "x");
       const answer = await other.request("POST", "/sessions", { task_id: "hello" });
       expect(answer.status).toBe(400);

@@ -32,7 +32,7 @@ import { workerRoutes } from "../src/worker/index.ts";
 const bootstrapToken = `hlmr_bt_${randomBytes(32).toString("base64url")}`;
 const bus = createMemoryBus();
 const closing = new AbortController();
-const secretCipher = createSecretCipher({ keys: [{ id: "k", key: randomBytes(32).toString("base64") }] });
+const secretCipher = createSecretCipher({ current: randomBytes(32).toString("base64") });
 let database: TestDatabase;
 let scope: Scope;
 let app: FastifyInstance;
@@ -169,6 +169,23 @@ test("a run over the wire: waiting lease, start, append, finish", async () => {
   });
   const events = await listRunEvents(database.db, scope, created.id, { after: 0, limit: 100 });
   expect(JSON.stringify(events)).not.toContain("s3cret");
+});
+
+test("a run whose secret is under a key that is gone fails with the key's id, and other work goes on", async () => {
+  const { post } = await register();
+  const gone = createSecretCipher({ current: randomBytes(32).toString("base64") });
+  await putSecret(database.db, gone, { ...scope, actor: systemActor("test") }, "LOST", "planted-value");
+  const created = await enqueue({ taskId: "lost", secrets: [{ kind: "env", name: "LOST", env: "LOST" }] });
+  expect((await lease(post, { wait_ms: 0 })).runs).toEqual([]);
+  expect(await getRun(database.db, scope, created.id)).toMatchObject({
+    status: "failed",
+    failure_kind: "secret_unreadable",
+  });
+  const events = JSON.stringify(
+    await listRunEvents(database.db, scope, created.id, { after: 0, limit: 100 }),
+  );
+  expect(events).toContain(gone.currentKeyId);
+  expect(events).not.toContain("planted-value");
 });
 
 test("a run whose secret is missing fails with a message that says what to do", async () => {

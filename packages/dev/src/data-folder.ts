@@ -18,6 +18,8 @@ export interface StackState {
   readonly installationId: string;
   /** 32 bytes, base64: encrypts the secrets in the database. */
   readonly secretEncryptionKey: string;
+  /** The key before, while secrets are still under it. */
+  readonly secretEncryptionKeyOld?: string;
   readonly bootstrapToken: string;
   readonly apiKey?: string;
   /** The port of the last start: kept, when free, so that clients find the stack again. */

@@ -100,7 +100,10 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
     db,
     bus,
     artifacts,
-    secretCipher: createSecretCipher({ keys: [{ id: "dev", key: state.secretEncryptionKey }] }),
+    secretCipher: createSecretCipher({
+      current: state.secretEncryptionKey,
+      old: state.secretEncryptionKeyOld,
+    }),
     config: { publicUrl: `http://127.0.0.1:${port}` },
     logger,
   });

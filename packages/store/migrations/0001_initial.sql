@@ -46,17 +46,21 @@ create table api_keys (
   revoked_at timestamptz
 );
 
--- ciphertext: AES-256-GCM under the key `key_id`, bound to environment and name as associated data.
+-- ciphertext: the value under a data key of its own; data_key: that key under the installation's key `key_id`.
+-- Both AES-256-GCM, bound to environment and name as associated data (secret-cipher.ts).
 create table secrets (
   environment_id uuid not null references environments,
   name text not null,
   key_id text not null,
+  data_key bytea not null,
   nonce bytea not null,
   ciphertext bytea not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (environment_id, name)
 );
+-- What a rotation has still to wrap anew.
+create index secrets_by_key on secrets (key_id, environment_id, name);
 
 create table worker_groups (
   id uuid primary key,

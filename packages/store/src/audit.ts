@@ -48,6 +48,7 @@ export const auditActions = [
   "deployment.promote",
   "secret.set",
   "secret.delete",
+  "secret.reencrypt",
   "api_key.create",
   "api_key.revoke",
   "project.create",

@@ -11,6 +11,7 @@ export * from "./events.ts";
 export * from "./idempotency-keys.ts";
 export * from "./ids.ts";
 export * from "./migrate.ts";
+export * from "./reencrypt-secrets.ts";
 export * from "./run-operations.ts";
 export * from "./runs/index.ts";
 export type * from "./schema.ts";

@@ -59,6 +59,7 @@ export interface Schema extends IdentitySchema {
     environment_id: string;
     name: string;
     key_id: string;
+    data_key: Buffer;
     nonce: Buffer;
     ciphertext: Buffer;
     created_at: DefaultTimestamp;

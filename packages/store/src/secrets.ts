@@ -22,15 +22,19 @@ export async function putSecret(
   name: string,
   value: string,
 ): Promise<SecretRow> {
-  const { keyId, nonce, ciphertext } = cipher.encrypt(scope.environmentId, name, value);
+  const encrypted = cipher.encrypt(scope.environmentId, name, value);
+  const columns = {
+    key_id: encrypted.keyId,
+    data_key: encrypted.dataKey,
+    nonce: encrypted.nonce,
+    ciphertext: encrypted.ciphertext,
+  };
   return await transaction(db, async (tx) => {
     const row = await tx
       .insertInto("secrets")
-      .values({ environment_id: scope.environmentId, name, key_id: keyId, nonce, ciphertext })
+      .values({ environment_id: scope.environmentId, name, ...columns })
       .onConflict((conflict) =>
-        conflict
-          .columns(["environment_id", "name"])
-          .doUpdateSet({ key_id: keyId, nonce, ciphertext, updated_at: sql`now()` }),
+        conflict.columns(["environment_id", "name"]).doUpdateSet({ ...columns, updated_at: sql`now()` }),
       )
       .returning(["name", "created_at", "updated_at"])
       .executeTakeFirstOrThrow();
@@ -84,14 +88,14 @@ export async function readSecretValues(
   if (names.length === 0) return new Map();
   const rows = await db
     .selectFrom("secrets")
-    .select(["name", "key_id", "nonce", "ciphertext"])
+    .select(["name", "key_id", "data_key", "nonce", "ciphertext"])
     .where("environment_id", "=", environmentId)
     .where("name", "=", sql<string>`any(${names}::text[])`)
     .execute();
   return new Map(
-    rows.map(({ name, key_id, nonce, ciphertext }) => [
+    rows.map(({ name, key_id, data_key, nonce, ciphertext }) => [
       name,
-      cipher.decrypt(environmentId, name, { keyId: key_id, nonce, ciphertext }),
+      cipher.decrypt(environmentId, name, { keyId: key_id, dataKey: data_key, nonce, ciphertext }),
     ]),
   );
 }

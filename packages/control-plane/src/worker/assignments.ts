@@ -10,6 +10,7 @@ import {
   readSecretValues,
   readTaskDefinition,
   type SecretCipher,
+  SecretCipherError,
   type TaskDefinition,
 } from "@helmr/store";
 import { tellRun } from "../hints.ts";
@@ -47,13 +48,29 @@ export class Assignments {
       );
     }
     const names = [...new Set(definition.secrets.map((secret) => secret.name))];
-    const values = await readSecretValues(this.#db, this.#cipher, run.environment_id, names);
+    const values = await this.#secretValues(run.environment_id, names);
+    if (values instanceof SecretCipherError) {
+      return await this.#refuse(workerInstanceId, run, "secret_unreadable", values.message);
+    }
     const missing = names.filter((name) => !values.has(name));
     if (missing.length > 0) {
       const message = `the task declares secrets that this environment does not have: ${missing.join(", ")}; set each with \`helmr secret set NAME\``;
       return await this.#refuse(workerInstanceId, run, "secret_missing", message);
     }
     return assignment(run, definition, values);
+  }
+
+  /** The error is for people: it names the secret and the id of the key that would be needed. */
+  async #secretValues(
+    environmentId: string,
+    names: readonly string[],
+  ): Promise<Map<string, string> | SecretCipherError> {
+    try {
+      return await readSecretValues(this.#db, this.#cipher, environmentId, names);
+    } catch (error) {
+      if (error instanceof SecretCipherError) return error;
+      throw error;
+    }
   }
 
   async #definition(deploymentTaskId: string): Promise<TaskDefinition | undefined> {

@@ -67,7 +67,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
     db,
     bus,
     artifacts: createFolderStore(folder),
-    secretCipher: createSecretCipher({ keys: [{ id: "test", key: Buffer.alloc(32, 7).toString("base64") }] }),
+    secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
     config: { publicUrl, ...config },
     ...(mailer && { mailer }),
     logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),
