@@ -91,4 +91,11 @@ export const rules = {
   getSecret: environment(admins, "secrets:write"),
   putSecret: environment(admins, "secrets:write"),
   deleteSecret: environment(admins, "secrets:write"),
+  // Contract 12
+  startDeviceCode: { who: "everyone" },
+  pollDeviceCode: { who: "everyone" },
+  getDeviceCode: { who: "signed-in" },
+  approveDeviceCode: { who: "members", roles: all },
+  denyDeviceCode: { who: "members", roles: all },
+  getMe: { who: "signed-in" },
 } satisfies Readonly<Record<string, Rule>>;

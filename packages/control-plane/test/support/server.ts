@@ -79,7 +79,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
   const key = await newKey();
   return {
     url,
-    publicUrl,
+    publicUrl: config.publicUrl ?? publicUrl,
     db,
     bus,
     environment,
