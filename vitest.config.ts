@@ -1,6 +1,7 @@
 /**
  * Three kinds of tests: `unit` beside the code, `integration` in packages/x/test (a real PostgreSQL, real guests of one
- * package), `e2e` in tests/ (the whole stack through CLI and SDK, one file at a time).
+ * package) and tests/contract/ (the HTTP API clause by clause), `e2e` in tests/ (the whole stack through CLI and SDK, one
+ * file at a time).
  */
 import { defineConfig } from "vitest/config";
 
@@ -28,7 +29,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "integration",
-          include: ["packages/*/test/**/*.test.ts"],
+          include: ["packages/*/test/**/*.test.ts", "tests/contract/**/*.test.ts"],
           // Set up in this order, torn down in reverse: the check for what is left comes last.
           globalSetup: ["scripts/lib/test-setup.ts", "packages/store/test-support/global-setup.ts"],
           testTimeout: 3 * MINUTE_MS,
@@ -41,7 +42,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["tests/**/*.test.ts"],
-          exclude: ["tests/fixtures/**"],
+          exclude: ["tests/fixtures/**", "tests/contract/**"],
           globalSetup: ["scripts/lib/test-setup.ts", "tests/support/global-stack.ts"],
           fileParallelism: false,
           testTimeout: 5 * MINUTE_MS,

@@ -1,7 +1,7 @@
 /** Canonical JSON: one text per value; what jsonb cannot hold is recognised. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonicalJson, isStorableJson, withinDepth } from "./json.ts";
+import { canonicalJson, isStorableJson, isWritableJson, withinDepth } from "./json.ts";
 
 test("canonical text parses to the same value and does not depend on key order", () => {
   fc.assert(
@@ -37,4 +37,10 @@ test("what jsonb refuses", () => {
   for (const bad of ["\0", "\ud800", { "\0": 1 }, { a: ["\udc00"] }]) expect(isStorableJson(bad)).toBe(false);
   for (const good of [null, undefined, "\u{1f600}", { a: [null, true, 1, "x"] }, []])
     expect(isStorableJson(good)).toBe(true);
+});
+
+test("what cannot be written as it was sent", () => {
+  expect(isWritableJson(JSON.parse('{"a":[1e400]}'))).toBe(false);
+  expect(isStorableJson(JSON.parse("-1e400"))).toBe(false);
+  expect(isWritableJson({ "\0": ["\ud800", 1e308, null] })).toBe(true);
 });

@@ -26,16 +26,27 @@ export function withinDepth(value: unknown, maxDepth: number = maxJsonDepth): bo
   return true;
 }
 
-/** Whether PostgreSQL's jsonb can hold the value: bounded depth, no U+0000, well-formed strings. */
+/** Whether the value can be written as it was sent: bounded depth, no number beyond a double's range (it reads as null). */
+export function isWritableJson(value: unknown): boolean {
+  return withinDepth(value) && everyNode(value, () => true);
+}
+
+/** Whether PostgreSQL's jsonb can hold the value: the same, no U+0000, well-formed strings. */
 export function isStorableJson(value: unknown): boolean {
-  if (!withinDepth(value)) return false;
+  return withinDepth(value) && everyNode(value, isStorableText);
+}
+
+/** Every number finite, every text and key as `textIs` says. */
+function everyNode(value: unknown, textIs: (text: string) => boolean): boolean {
   const todo: unknown[] = [value];
-  for (let item = todo.pop(); todo.length > 0 || item !== undefined; item = todo.pop()) {
-    if (typeof item === "string" && !isStorableText(item)) return false;
+  while (todo.length > 0) {
+    const item = todo.pop();
+    if (typeof item === "number" && !Number.isFinite(item)) return false;
+    if (typeof item === "string" && !textIs(item)) return false;
     if (typeof item !== "object" || item === null) continue;
     for (const [key, member] of Object.entries(item)) {
-      if (!isStorableText(key)) return false;
-      if (member !== undefined) todo.push(member);
+      if (!textIs(key)) return false;
+      todo.push(member);
     }
   }
   return true;

@@ -10,6 +10,7 @@ import { createNoMailer } from "./email/mailer.ts";
 import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
 import { StreamHub } from "./http/stream-hub.ts";
+import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
 import { publicApi } from "./public-api.ts";
 import { workerRoutes } from "./worker/index.ts";
 
@@ -103,6 +104,8 @@ async function closeServer(app: FastifyInstance, requests: { running(): number }
 
 function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
   const app = Fastify({
+    clientErrorHandler: refuseConnection(logger),
+    frameworkErrors: refuseUrl,
     loggerInstance: logger.child(
       { part: "control-plane" },
       { redact: ["req.headers.authorization", "req.headers.cookie"] },
@@ -113,7 +116,7 @@ function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
     exposeHeadRoutes: false,
     forceCloseConnections: "idle",
     requestTimeout: requestTimeoutMs,
-    http: { headersTimeout: headersTimeoutMs },
+    http: { headersTimeout: headersTimeoutMs, requireHostHeader: false },
     routerOptions: { maxParamLength: 512 },
   });
   app.addHook("onRequest", async (request, reply) => {
@@ -123,9 +126,17 @@ function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
       "cache-control": "no-store",
       "referrer-policy": "no-referrer",
       "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-      ...(request.url.startsWith("/api") ? { "helmr-api-version": apiVersion } : {}),
+      "helmr-api-version": apiVersion,
     });
   });
+  app.addHook("onRequest", requireHost);
+  // JSON has no charset parameter (RFC 8259), and contract 1.3 names the type without one; Fastify appends it.
+  app.addHook("onSend", async (_request, reply) => {
+    if (reply.getHeader("content-type") === "application/json; charset=utf-8") {
+      void reply.header("content-type", "application/json");
+    }
+  });
+  ignoreExpectations(app as unknown as FastifyInstance);
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not found" }));
   return app as unknown as FastifyInstance;

@@ -1,4 +1,4 @@
-/** What holds for every route: credentials, permissions, scopes, headers, strict JSON, errors, the OpenAPI document. */
+/** What holds for every route: lost credentials, scopes, headers, failures, the OpenAPI document. */
 import { readFile } from "node:fs/promises";
 import { apiPrefix, environmentRoutePrefix, openapiDocument, type RouteDefinition, routes } from "@helmr/api";
 import { revokeApiKey } from "@helmr/store";
@@ -125,58 +125,15 @@ describe("tenant isolation", () => {
 });
 
 describe("requests", () => {
-  test("the API version", async () => {
-    const ask = (version: string) =>
-      server.request("GET", "/runs", undefined, { headers: { "helmr-api-version": version } });
-    const right = await ask("2026-06-06");
-    expect(right.status).toBe(200);
-    for (const answer of [right, await ask("2020-01-01"), await server.request("GET", "/nothing")]) {
-      expect(answer.headers.get("helmr-api-version")).toBe("2026-06-06");
-      expect(answer.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
-      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
-    }
-    expect((await ask("2020-01-01")).status).toBe(400);
-    expect((await ask("2020-01-01")).body.error).toContain("2026-06-06");
-  });
-
-  test.each([
-    ["nothing", ""],
-    ["no JSON", "{"],
-    ["trailing values", '{"task_id":"hello"} {}'],
-    ["a list", "[]"],
-    ["a text", '"x"'],
-    ["bytes that are no UTF-8", new Uint8Array([0x7b, 0xff, 0x7d])],
-  ])("400 for a body with %s", async (_name, raw) => {
-    const answer = await server.request("POST", "/sessions", undefined, { raw });
-    expect(answer.status).toBe(400);
-    expect(answer.headers.get("content-type")).toContain("application/json");
-  });
-
-  test("the content type is not enforced", async () => {
-    for (const type of [
-      "text/plain",
-      "application/x-www-form-urlencoded",
-      "application/json; charset=utf-8",
-    ]) {
-      const answer = await server.request(
-        "POST",
-        "/sessions",
-        { task_id: "hello" },
-        { headers: { "content-type": type } },
-      );
-      expect(answer.status).toBe(201);
+  test("every answer has an id and the security headers", async () => {
+    for (const path of ["/runs", "/nothing"]) {
+      const { headers } = await server.request("GET", path);
+      expect(headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+      expect(headers.get("x-content-type-options")).toBe("nosniff");
     }
   });
 
-  test("unknown routes and methods", async () => {
-    for (const [method, path] of [
-      ["GET", "/nothing"],
-      ["DELETE", "/runs"],
-      ["POST", "/runs/counts"],
-    ] as const) {
-      expect(await server.request(method, path)).toMatchObject({ status: 404, body: { error: "not found" } });
-    }
-    expect(await fetched("/api/%zz")).toMatchObject({ status: 400 });
+  test("elsewhere than /api there is nothing", async () => {
     expect(await fetched("/elsewhere")).toMatchObject({ status: 404 });
   });
 

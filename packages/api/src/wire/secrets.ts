@@ -16,7 +16,10 @@ export type Secret = z.infer<typeof secret>;
 export const secretList = z.strictObject({ secrets: z.array(secret) });
 export const secretParams = z.object({ name: secretName });
 export const secretPutRequest = z.strictObject({
-  value: z.string().refine((text) => new TextEncoder().encode(text).length <= maxSecretBytes, {
-    error: `must be at most ${maxSecretBytes} bytes`,
-  }),
+  value: z
+    .string()
+    .refine((text) => new TextEncoder().encode(text).length <= maxSecretBytes, {
+      error: `must be at most ${maxSecretBytes} bytes`,
+    })
+    .refine((text) => text.isWellFormed(), { error: "must not contain half a surrogate pair" }),
 });

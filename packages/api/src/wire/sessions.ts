@@ -1,7 +1,7 @@
 /** Sessions (contract 2.1, 3): what a start asks for, what a session looks like. */
 import { z } from "zod";
 import { retryPolicy } from "../catalog.ts";
-import { withinDepth } from "../json.ts";
+import { isWritableJson } from "../json.ts";
 import { run } from "./runs.ts";
 import {
   concurrencyKey,
@@ -82,7 +82,9 @@ const startFields = {
   task_id: taskId,
   payload: z
     .unknown()
-    .refine((value) => withinDepth(value), { error: "must not be nested deeper than 200 levels" })
+    .refine((value) => value === undefined || isWritableJson(value), {
+      error: "must not be nested deeper than 200 levels, or hold numbers beyond the range of a double",
+    })
     .optional(),
   external_id: externalId.optional(),
   queue: z.strictObject({ name: queueName }).optional(),

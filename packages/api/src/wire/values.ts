@@ -44,7 +44,10 @@ export const tags = z
 /** A JSON object, its keys sorted. Stored as jsonb, which cannot hold U+0000 or half a surrogate pair. */
 export const metadata = z
   .record(z.string(), z.unknown(), { error: "must be a JSON object" })
-  .refine(isStorableJson, { error: "must not contain U+0000, unpaired surrogates, or more than 200 levels" })
+  .refine(isStorableJson, {
+    error:
+      "must not contain U+0000, unpaired surrogates, numbers beyond a double's range, or more than 200 levels",
+  })
   .transform((value) => JSON.parse(canonicalJson(value)) as Record<string, unknown>);
 
 export const idempotencyKey = z

@@ -2,7 +2,8 @@
 import { ApiError } from "@helmr/api";
 import type { z } from "zod";
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+/** Strict: a byte order mark is no JSON. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const maxIssues = 5;
 
 /** One JSON value, nothing after it. An empty body is an error unless the route allows it. */
@@ -19,11 +20,16 @@ export function parseJsonText(bytes: Buffer, what: string): unknown {
   try {
     return JSON.parse(utf8.decode(bytes)) as unknown;
   } catch (error) {
-    throw new ApiError(
-      400,
-      `${what} is not valid JSON: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    throw new ApiError(400, `${what} is not valid JSON${whereOf(error)}`);
   }
+}
+
+/** Only where: the parser's own message quotes the text around it, which may be a secret. */
+function whereOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : "";
+  if (error instanceof TypeError) return ": it is not valid UTF-8";
+  const position = /at position \d+( \(line \d+ column \d+\))?/.exec(text)?.[0];
+  return position === undefined ? "" : ` ${position}`;
 }
 
 /** The schema's output; throws ApiError 400 with the first problems, each with its path. */

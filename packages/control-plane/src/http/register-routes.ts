@@ -28,6 +28,7 @@ export function registerRoutes(app: FastifyInstance, handlers: Handlers, authori
         url,
         // Before the body is read: who may not call does not make the server take 128 MiB.
         onRequest: async (request) => {
+          if (route.multipart !== true) ignoreContentType(request);
           granted.set(request, await authorize(request, route.access, reference?.(request.params)));
         },
         handler: async (request, reply) => await answer(route, handle, accessOf(request), request, reply),
@@ -38,6 +39,11 @@ export function registerRoutes(app: FastifyInstance, handlers: Handlers, authori
       register(`${environmentRoutePrefix}${route.path}`, referenceOf);
     }
   }
+}
+
+/** The content type is not enforced (contract 1.2), not even that it is one; Fastify would refuse it. */
+function ignoreContentType({ raw }: FastifyRequest): void {
+  raw.headers["content-type"] = "application/octet-stream";
 }
 
 function referenceOf(params: unknown): EnvironmentReference {
@@ -60,6 +66,7 @@ async function answer(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
+  if (Object.values(request.params as object).includes("")) throw new ApiError(404, "not found");
   if (access.scope !== undefined) refuseScopeIds(request.query);
   const result = await handle({
     actor: access.actor,

@@ -89,8 +89,17 @@ async function receiveParts(context: Context, request: FastifyRequest): Promise<
 }
 
 async function nextPart(parts: AsyncIterator<Multipart>): Promise<Multipart | undefined> {
-  const { done, value } = await parts.next();
-  return done === true ? undefined : value;
+  try {
+    const { done, value } = await parts.next();
+    return done === true ? undefined : value;
+  } catch (error) {
+    // The parser's plain errors are all about the body; those with a code are told apart in asAnswer.
+    throw error instanceof Error && !("code" in error) ? notMultipart() : error;
+  }
+}
+
+function notMultipart(): ApiError {
+  return new ApiError(400, "the upload is not complete multipart/form-data; send it again");
 }
 
 function parseMetadata(part: Multipart | undefined): DeploymentUploadMetadata {
@@ -118,7 +127,15 @@ function requireVersion(field: string, value: string | number | undefined, expec
 }
 
 async function storeSource({ artifacts }: Context, part: MultipartFile, contentHash: string) {
-  const stored = await artifacts.put(part.file, { maxBytes: maxUploadBytes, expectedDigest: contentHash });
+  let broken: unknown;
+  part.file.once("error", (error) => {
+    broken = error;
+  });
+  const stored = await artifacts
+    .put(part.file, { maxBytes: maxUploadBytes, expectedDigest: contentHash })
+    .catch((error: unknown) => {
+      throw error === broken ? notMultipart() : error;
+    });
   if (part.file.truncated) throw new ArtifactTooLargeError(maxUploadBytes);
   return stored;
 }
