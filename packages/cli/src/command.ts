@@ -24,6 +24,19 @@ export function connected(command: Command): Command {
     .option("--json", "print JSON as the API sends it");
 }
 
+/** As `connected`, for a command about one environment: `--project` and `--env`. */
+export function inEnvironment(command: Command): Command {
+  return connected(command)
+    .option(
+      "--project <project>",
+      "slug or id, with a login (default: HELMR_PROJECT, else the saved one); an API key names its own",
+    )
+    .option(
+      "--env <environment>",
+      "slug or id, as --project (default: HELMR_ENVIRONMENT, else the saved one)",
+    );
+}
+
 /** `--timeout` in milliseconds, with a default that the help shows as a person writes it. */
 export function timeoutOption(description: string, byDefault: string): Option {
   return new Option("--timeout <duration>", description)

@@ -2,8 +2,7 @@ import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { normalizeUrl, resolveEndpoint } from "./context.ts";
-import { credentialsPath, readCredentials, saveHost } from "./credentials.ts";
+import { credentialsPath, forgetCredentials, readCredentials, saveHost } from "./credentials.ts";
 
 let dir: string;
 beforeEach(async () => {
@@ -25,37 +24,33 @@ it("keeps several servers, the last saved one as default, readable by the user o
   expect(await readdir(join(dir, "helmr"))).toEqual(["credentials.json"]);
 });
 
-it("takes option before environment before saved, and the environment's key before the saved one", async () => {
-  await saveHost("http://127.0.0.1:1", { api_key: "saved" });
-  expect(await resolveEndpoint({}, {})).toEqual({ url: "http://127.0.0.1:1", apiKey: "saved" });
-  expect(await resolveEndpoint({}, { HELMR_API_KEY: "env" })).toEqual({
-    url: "http://127.0.0.1:1",
-    apiKey: "env",
+it("keeps a login beside a key, and forgets one without the other", async () => {
+  await saveHost("https://a.example", { api_key: "key", session_token: "token", project: "p" });
+  await saveHost("https://b.example", { session_token: "token" });
+  await forgetCredentials("https://a.example", ["session_token"]);
+  expect((await readCredentials()).hosts["https://a.example"]).toEqual({ api_key: "key", project: "p" });
+  await forgetCredentials("https://b.example", ["session_token"]);
+  expect(await readCredentials()).toEqual({
+    version: 1,
+    default_url: "https://a.example",
+    hosts: { "https://a.example": { api_key: "key", project: "p" } },
   });
-  const env = { HELMR_API_URL: "http://localhost:2/x/", HELMR_API_KEY: "env" };
-  expect((await resolveEndpoint({}, env)).url).toBe("http://localhost:2/x");
-  expect((await resolveEndpoint({ apiUrl: "https://h.example" }, env)).url).toBe("https://h.example");
-  await expect(resolveEndpoint({ apiUrl: "https://other.example" }, {})).rejects.toMatchObject({
-    exitCode: 4,
-  });
+  await forgetCredentials("https://a.example", ["api_key", "session_token"]);
+  await forgetCredentials("https://unknown.example", ["session_token"]);
+  expect(await readCredentials()).toEqual({ version: 1, hosts: {} });
 });
 
-it("says what to do when nothing is known or the file is damaged", async () => {
-  await expect(resolveEndpoint({}, {})).rejects.toMatchObject({ exitCode: 2, message: /no server/ });
-  await saveHost("http://127.0.0.1:1", { api_key: "x" });
-  await writeFile(credentialsPath(), "{");
-  await expect(readCredentials()).rejects.toThrow(/damaged/);
+it("makes no choice among several servers when the default one is forgotten", async () => {
+  for (const name of ["a", "b", "c"]) await saveHost(`https://${name}.example`, { session_token: name });
+  await forgetCredentials("https://c.example", ["session_token"]);
+  expect(await readCredentials()).not.toHaveProperty("default_url");
 });
 
-it.each([
-  "http://example.com",
-  "ftp://localhost",
-  "https://a.example?x=1",
-  "https://user:pw@a.example",
-  "no url",
-])("refuses %s", (url) => expect(() => normalizeUrl(url)).toThrow());
-it.each([
-  ["https://a.example//", "https://a.example"],
-  ["http://[::1]:80/", "http://[::1]"],
-  ["http://127.8.8.8:9/p/", "http://127.8.8.8:9/p"],
-])("takes %s as %s", (given, url) => expect(normalizeUrl(given)).toBe(url));
+it.each(["{", "[]", '{"version":2,"hosts":{}}', '{"version":1,"hosts":{"x":{"api_key":1}}}'])(
+  "says what to do when the file holds %s",
+  async (text) => {
+    await saveHost("http://127.0.0.1:1", { api_key: "x" });
+    await writeFile(credentialsPath(), text);
+    await expect(readCredentials()).rejects.toThrow(/damaged/);
+  },
+);

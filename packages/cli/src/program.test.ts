@@ -31,7 +31,15 @@ describe.each(all(program).map((command) => [path(command), command] as const))(
 );
 
 describe("commands that talk to the server", () => {
-  const local = new Set(["helmr dev", "helmr init", "helmr completion", "helmr version"]);
+  const local = new Set([
+    "helmr dev",
+    "helmr init",
+    "helmr completion",
+    "helmr version",
+    "helmr host list",
+    "helmr host use",
+    "helmr host remove",
+  ]);
   const leaves = all(program).filter((command) => command.commands.length === 0 && !local.has(path(command)));
   it.each(leaves.map((command) => [path(command), command] as const))(
     "%s takes --api-url and --json",

@@ -13,6 +13,10 @@ type Register = (program: Command) => void;
 /** In the order of the help. */
 const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = {
   dev: () => import("./commands/dev.ts"),
+  login: () => import("./commands/login.ts"),
+  logout: () => import("./commands/logout.ts"),
+  whoami: () => import("./commands/whoami.ts"),
+  host: () => import("./commands/host.ts"),
   init: () => import("./commands/init.ts"),
   deploy: () => import("./commands/deploy.ts"),
   task: () => import("./commands/task.ts"),
@@ -77,6 +81,6 @@ Start here:
   $ helmr deploy my-project
   $ helmr session start hello --payload '{"name":"Ada"}' --follow
 
-Environment: HELMR_API_URL, HELMR_API_KEY, NO_COLOR, HELMR_DEBUG.
+Environment: HELMR_API_URL, HELMR_API_KEY, HELMR_PROJECT, HELMR_ENVIRONMENT, NO_COLOR, HELMR_DEBUG.
 Exit codes: 0 done (a run waited for: succeeded), 1 failed, 2 usage, 3 not found, 4 not allowed, 5 run cancelled,
 6 run expired, 7 server unreachable, 8 request refused, 124 wait timed out, 130 interrupted.`;

@@ -41,7 +41,7 @@ describe("follow", () => {
           });
           const api = createApiClient({
             url: server.url,
-            apiKey: "key",
+            token: "key",
             signal: AbortSignal.timeout(30_000),
           });
           // Over once the scripted connections are used up: the next one is complete.
@@ -71,7 +71,7 @@ describe("follow", () => {
         response.write(frameText("run_event", { id: 1, data: event(1, "run.completed") }));
       },
     });
-    const api = createApiClient({ url: server.url, apiKey: "key", signal: AbortSignal.timeout(30_000) });
+    const api = createApiClient({ url: server.url, token: "key", signal: AbortSignal.timeout(30_000) });
     const isLast = (item: { kind: string }) => item.kind === "run.completed";
     const kinds: string[] = [];
     for await (const item of follow({
@@ -97,7 +97,7 @@ describe("follow", () => {
     ],
   ])("gives up at %s", async (_what, answer, expected) => {
     await using server = await scriptedServer({ "GET /x": answer });
-    const api = createApiClient({ url: server.url, apiKey: "key", signal: AbortSignal.timeout(30_000) });
+    const api = createApiClient({ url: server.url, token: "key", signal: AbortSignal.timeout(30_000) });
     const all = drain(
       follow({ api, path: "/x", schema: "event", isOver: async () => false, reconnectDelayMs: 1 }),
     );

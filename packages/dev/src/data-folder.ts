@@ -22,6 +22,8 @@ export interface StackState {
   readonly secretEncryptionKeyOld?: string;
   readonly bootstrapToken: string;
   readonly apiKey?: string;
+  /** Of the local owner. */
+  readonly sessionToken?: string;
   /** The port of the last start: kept, when free, so that clients find the stack again. */
   readonly port?: number;
 }

@@ -7,7 +7,7 @@
  *   2 runtime files                runsc, base image: installed into the cache when missing
  *   3 host check                   what is missing is said in one message
  *   4 PostgreSQL                   also takes over from one that a killed stack left running
- *   5 migrations, tenant, API key
+ *   5 migrations, tenant, its credentials
  *   6 control plane, dispatcher
  *   7 worker                       removes what a killed worker left, then registers and ends its old leases
  */
@@ -51,6 +51,8 @@ export interface DevStackOptions {
 export interface DevStack {
   readonly url: string;
   readonly apiKey: string;
+  /** A session of the local owner, who may do everything. */
+  readonly sessionToken: string;
   readonly project: string;
   readonly environment: string;
   /** Finish or end what runs, leave nothing behind; safe to call twice. */
@@ -90,7 +92,7 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
   cleanup.defer(() => stopPart(logger, "database connections", () => db.close()));
   await migrate(db);
   await ensureBootstrapToken(db, state.bootstrapToken);
-  const tenant = await ensureTenant(db, folder);
+  const { localOwnerId, ...tenant } = await ensureTenant(db, folder);
 
   const bus = createMemoryBus();
   cleanup.defer(() => stopPart(logger, "bus", () => bus.close()));
@@ -104,7 +106,7 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
       current: state.secretEncryptionKey,
       old: state.secretEncryptionKeyOld,
     }),
-    config: { publicUrl: `http://127.0.0.1:${port}` },
+    config: { publicUrl: `http://127.0.0.1:${port}`, localOwnerId },
     logger,
   });
   cleanup.defer(() => stopPart(logger, "control plane", () => controlPlane.close()));

@@ -10,6 +10,7 @@ export * from "./embedded-postgres.ts";
 export * from "./events.ts";
 export * from "./idempotency-keys.ts";
 export * from "./ids.ts";
+export * from "./local-owner.ts";
 export * from "./migrate.ts";
 export * from "./reencrypt-secrets.ts";
 export * from "./run-operations.ts";

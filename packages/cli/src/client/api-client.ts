@@ -25,12 +25,17 @@ interface Answered<N extends SchemaName> extends RequestOptions {
   readonly schema: N;
 }
 export interface ApiClient {
+  /** The server's base URL. */
   readonly url: string;
   readonly signal: AbortSignal;
   get<N extends SchemaName>(path: string, options: Answered<N>): Promise<Shape<N>>;
-  send<N extends SchemaName>(method: "POST" | "PUT", path: string, options: Answered<N>): Promise<Shape<N>>;
+  send<N extends SchemaName>(
+    method: "POST" | "PUT" | "PATCH",
+    path: string,
+    options: Answered<N>,
+  ): Promise<Shape<N>>;
   /** The answer has no body. */
-  remove(path: string): Promise<void>;
+  remove(path: string, query?: RequestOptions["query"]): Promise<void>;
   /** The answer itself, whatever its status. */
   raw(
     method: string,
@@ -44,17 +49,26 @@ const requestTimeoutMs = 30_000;
 const getAttempts = 3;
 const retryStatus = new Set([502, 503, 504]);
 
-/** `signal` aborts every request. */
-export function createApiClient(options: { url: string; apiKey: string; signal: AbortSignal }): ApiClient {
+export interface ApiClientOptions {
+  readonly url: string;
+  /** An API key or a session token; without one only what anybody may ask is answered. */
+  readonly token?: string;
+  /** What every path is below, such as `/projects/p/environments/e`. */
+  readonly prefix?: string;
+  /** Aborts every request. */
+  readonly signal: AbortSignal;
+}
+
+export function createApiClient(options: ApiClientOptions): ApiClient {
   const headers = {
-    authorization: `Bearer ${options.apiKey}`,
+    ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
     "Helmr-API-Version": apiVersion,
     "Helmr-CLI-Version": cliVersion,
     "Helmr-Client-Version": cliVersion,
   };
 
   const raw: ApiClient["raw"] = async (method, path, request, signal = options.signal) => {
-    const target = new URL(`${options.url}/api${path}`);
+    const target = new URL(`${options.url}/api${options.prefix ?? ""}${path}`);
     for (const [name, value] of Object.entries(request.query ?? {})) {
       if (value !== undefined) target.searchParams.set(name, String(value));
     }
@@ -107,8 +121,8 @@ export function createApiClient(options: { url: string; apiKey: string; signal: 
         }
       }
     },
-    async remove(path) {
-      const response = await answered("DELETE", path, {});
+    async remove(path, query = {}) {
+      const response = await answered("DELETE", path, { query });
       await response.body?.cancel();
     },
   };

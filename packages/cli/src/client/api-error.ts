@@ -46,9 +46,9 @@ function exitCodeOf(status: number): ExitCode {
 
 const statusHints: Readonly<Record<number, string>> = {
   400: "`helmr <command> --help` shows an example",
-  401: "check HELMR_API_KEY, or start `helmr dev` again to save a fresh key",
-  403: "the API key lacks the permission for this: use one that has it",
-  404: "check the id; a key sees only the records of its own environment",
+  401: "check HELMR_API_KEY, sign in again with `helmr login`, or start `helmr dev` again to save fresh credentials",
+  403: "`helmr whoami` shows what you may do; an API key may do what its scopes and its creator's role allow",
+  404: "check the name or id; only the records of one environment or organization are seen",
   413: "send less in one request; the limit is 128 MiB",
   500: "the server's log says more",
   502: "try again in a moment",

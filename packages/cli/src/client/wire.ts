@@ -9,6 +9,7 @@ import { cliVersion } from "../version.ts";
 export type {
   Deployment,
   Event,
+  Me,
   Run,
   RunLogFrame,
   Sandbox,

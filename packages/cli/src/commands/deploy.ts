@@ -10,10 +10,10 @@ import { parseEnv } from "node:util";
 import type { Command } from "commander";
 import type { ApiClient } from "../client/api-client.ts";
 import type { Deployment, Event } from "../client/wire.ts";
-import { connected, declare, timeoutOption } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment, timeoutOption } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { checkSize, writeArchive } from "../deploy/pack.ts";
-import { readProject } from "../deploy/project.ts";
+import { type Project, readProject } from "../deploy/project.ts";
 import { readSourceTree } from "../deploy/source-tree.ts";
 import { upload } from "../deploy/upload.ts";
 import { watchBuild } from "../deploy/watch.ts";
@@ -21,7 +21,7 @@ import { exitCodes, messageOf, usageError } from "../errors.ts";
 import { note, paint, plain, plainLines, writeJson } from "../output.ts";
 import { writeTasks } from "./task.ts";
 
-interface DeployOptions extends ConnectionOptions {
+interface DeployOptions extends EnvironmentOptions {
   readonly detach?: boolean;
   readonly skipPromotion?: boolean;
   readonly envFile?: string;
@@ -29,7 +29,7 @@ interface DeployOptions extends ConnectionOptions {
 }
 
 export function register(program: Command): void {
-  connected(
+  inEnvironment(
     declare(program, "deploy [dir]", "Upload a project, build it and make it the current deployment", [
       "helmr deploy",
       "helmr deploy my-project --skip-promotion --json",
@@ -46,10 +46,15 @@ export function register(program: Command): void {
 async function deploy(dir: string | undefined, options: DeployOptions): Promise<void> {
   if (options.envFile !== undefined) await loadEnvFile(options.envFile);
   let id: string | undefined;
+  let read: Promise<Project> | undefined;
+  const readOnce = () => {
+    read ??= readProject(dir ?? ".");
+    return read;
+  };
   await withApi(
     options,
     async (api) => {
-      const created = await packAndUpload(api, dir ?? ".");
+      const created = await packAndUpload(api, await readOnce());
       id = created.id;
       if (options.detach) return showDetached(created, options);
       const { deployment, last } = await watchBuild(api, id, {
@@ -60,6 +65,7 @@ async function deploy(dir: string | undefined, options: DeployOptions): Promise<
       await finish(api, deployment, options);
     },
     () => id && `the build goes on; \`helmr deployment events ${id} --follow\` shows it`,
+    async () => (await readOnce()).project,
   );
 }
 
@@ -71,8 +77,7 @@ async function loadEnvFile(file: string): Promise<void> {
   for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value;
 }
 
-async function packAndUpload(api: ApiClient, dir: string): Promise<Deployment> {
-  const project = await readProject(dir);
+async function packAndUpload(api: ApiClient, project: Project): Promise<Deployment> {
   const { entries, skipped } = await readSourceTree(project.dir, project.ignorePatterns);
   for (const path of skipped) note(`${plain(path)} is neither a file, a folder nor a link: left out`);
   const { maxUploadBytes } = await import("@helmr/api");

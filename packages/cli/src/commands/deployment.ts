@@ -1,8 +1,8 @@
 /** `helmr deployment`: uploaded sources, their builds, and which one is current. */
 import type { Command } from "commander";
 import type { Deployment } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { deploymentPath, followDeployment, getDeployment } from "../deploy/watch.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import { note, writeFields, writeJson, writeJsonLine, writeTable } from "../output.ts";
@@ -16,25 +16,27 @@ export function register(program: Command): void {
   const group = declare(program, "deployment", "Look at deployments and promote them", [
     "helmr deployment current",
   ]);
-  connected(declare(group, "list", "List deployments, newest first", ["helmr deployment list --limit 10"]))
+  inEnvironment(
+    declare(group, "list", "List deployments, newest first", ["helmr deployment list --limit 10"]),
+  )
     .option("--limit <n>", "at most this many", integer(1, 200))
     .action(list);
-  connected(
+  inEnvironment(
     declare(group, "get <deployment>", "Show one deployment, by id", [
       `helmr deployment get ${exampleDeployment}`,
     ]),
   ).action(get);
-  connected(
+  inEnvironment(
     declare(group, "current", "Show the current deployment", ["helmr deployment current --json"]),
   ).action(current);
-  connected(
+  inEnvironment(
     declare(group, "promote <deployment>", "Make a deployment the current one, by id or version", [
       "helmr deployment promote 20260606.1",
     ]),
   )
     .option("--reason <text>", "kept with the promotion")
     .action(promote);
-  connected(
+  inEnvironment(
     declare(group, "events <deployment>", "Print what happened in a build", [
       `helmr deployment events ${exampleDeployment} --follow`,
     ]),
@@ -43,7 +45,7 @@ export function register(program: Command): void {
     .action(events);
 }
 
-const list = (options: ConnectionOptions & { limit?: number }): Promise<void> =>
+const list = (options: EnvironmentOptions & { limit?: number }): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/deployments", {
       query: { limit: options.limit },
@@ -62,13 +64,13 @@ const list = (options: ConnectionOptions & { limit?: number }): Promise<void> =>
     );
   });
 
-const get = (id: string, options: ConnectionOptions): Promise<void> =>
+const get = (id: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const deployment = await getDeployment(api, id);
     await (options.json ? writeJson(deployment) : writeDeployment(deployment));
   });
 
-const current = (options: ConnectionOptions): Promise<void> =>
+const current = (options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/deployments/current", { schema: "currentDeployment" });
     if (options.json) return writeJson(answer);
@@ -81,7 +83,7 @@ const current = (options: ConnectionOptions): Promise<void> =>
     await writeDeployment(answer.deployment);
   });
 
-const promote = (name: string, options: ConnectionOptions & { reason?: string }): Promise<void> =>
+const promote = (name: string, options: EnvironmentOptions & { reason?: string }): Promise<void> =>
   withApi(options, async (api) => {
     const body = { reason: options.reason };
     const deployment = await api.send("POST", `${deploymentPath(name)}/promote`, {
@@ -92,7 +94,7 @@ const promote = (name: string, options: ConnectionOptions & { reason?: string })
     note(`${deployment.version} is current`);
   });
 
-const events = (id: string, options: ConnectionOptions & { follow?: boolean }): Promise<void> =>
+const events = (id: string, options: EnvironmentOptions & { follow?: boolean }): Promise<void> =>
   withApi(options, async (api) => {
     const write = options.json ? writeJsonLine : writeEvent;
     if (options.follow) {

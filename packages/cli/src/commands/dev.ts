@@ -96,8 +96,8 @@ async function dev(options: DevOptions): Promise<void> {
       },
     });
     try {
-      const { url, apiKey, project, environment } = stack;
-      await saveHost(url, { api_key: apiKey, project, environment });
+      const { url, apiKey, sessionToken, project, environment } = stack;
+      await saveHost(url, { api_key: apiKey, session_token: sessionToken, project, environment });
       if (options.json) await writeJsonLine({ url, api_key: apiKey, project, environment });
       else showReady(stack);
       signals.phase("runs to end, guests to be removed and the database to stop");
@@ -120,7 +120,7 @@ ${paint("bold", "helmr is ready")}
   environment  ${stack.environment}
   API key      ${stack.apiKey}
 
-The key is saved in ${credentialsPath()}: other helmr commands find it.
+The key, and a session of the owner, are saved in ${credentialsPath()}: other helmr commands find them.
 Next: helmr init my-project && helmr deploy my-project
 Ctrl-C stops everything.
 `);

@@ -3,17 +3,17 @@ import type { Command } from "commander";
 import type { ApiClient } from "../client/api-client.ts";
 import { followRunEvents, followRunLogs, runPath } from "../client/runs.ts";
 import type { Event } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { note, writeJson, writeJsonLine, writeStderr, writeStdout } from "../output.ts";
 import { writeEvent, writeLogFrame } from "../run-view.ts";
 
-type StreamOptions = ConnectionOptions & { readonly follow?: boolean };
+type StreamOptions = EnvironmentOptions & { readonly follow?: boolean };
 
 const exampleRun = "01990000-0000-7000-8000-000000000001";
 
 export function registerRunStreams(group: Command): void {
-  connected(
+  inEnvironment(
     declare(
       group,
       "logs <run>",
@@ -26,7 +26,7 @@ export function registerRunStreams(group: Command): void {
       "from the first byte on, live until the run is over; with --json a line per piece",
     )
     .action(logs);
-  connected(
+  inEnvironment(
     declare(group, "events <run>", "Print what happened to a run", [
       `helmr run events ${exampleRun} --follow --json`,
     ]),

@@ -1,8 +1,8 @@
 /** `helmr run`: executions of tasks: their records, logs, events and ends. */
 import type { Command } from "commander";
 import { getRun, outcomeCode, runPath, waitForRun } from "../client/runs.ts";
-import { connected, declare, timeoutOption } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment, timeoutOption } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { note, paintStatus, writeFields, writeJson } from "../output.ts";
 import { writeOutcome, writeRun, writeRuns } from "../run-view.ts";
 import { integer } from "../values.ts";
@@ -12,7 +12,7 @@ export function register(program: Command): void {
   const group = declare(program, "run", "Look at runs, follow them, wait for them, cancel them", [
     "helmr run list --status all",
   ]);
-  connected(
+  inEnvironment(
     declare(group, "list", "List runs, newest first", [
       "helmr run list",
       "helmr run list --status failed --limit 20",
@@ -26,20 +26,20 @@ export function register(program: Command): void {
     .option("--limit <n>", "at most this many", integer(1, 200))
     .option("--session <id>", "only runs of this session")
     .action(list);
-  connected(
+  inEnvironment(
     declare(group, "get <run>", "Show one run", [
       "helmr run get 01990000-0000-7000-8000-000000000001 --json",
     ]),
   ).action(get);
   registerRunStreams(group);
-  connected(
+  inEnvironment(
     declare(group, "wait <run>", "Wait until a run is over; the exit code is its outcome", [
       "helmr run wait 01990000-0000-7000-8000-000000000001 --timeout 10m",
     ]),
   )
     .addOption(timeoutOption("give up after this long with exit code 124; the run goes on", "24h"))
     .action(wait);
-  connected(
+  inEnvironment(
     declare(group, "cancel <run>", "Cancel a run", [
       "helmr run cancel 01990000-0000-7000-8000-000000000001 --reason obsolete",
     ]),
@@ -48,11 +48,11 @@ export function register(program: Command): void {
     .option("--force", "end the process at once instead of asking it first")
     .option("--idempotency-key <key>", "repeat safely")
     .action(cancel);
-  connected(declare(group, "counts", "Count runs by status", ["helmr run counts --json"])).action(counts);
+  inEnvironment(declare(group, "counts", "Count runs by status", ["helmr run counts --json"])).action(counts);
 }
 
 const list = (
-  options: ConnectionOptions & { status: string; limit?: number; session?: string },
+  options: EnvironmentOptions & { status: string; limit?: number; session?: string },
 ): Promise<void> =>
   withApi(options, async (api) => {
     const query = { status: options.status, limit: options.limit, session_id: options.session };
@@ -61,14 +61,14 @@ const list = (
     await writeRuns(answer.runs);
   });
 
-const get = (id: string, options: ConnectionOptions): Promise<void> =>
+const get = (id: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const run = await getRun(api, id);
     if (options.json) return writeJson(run);
     await writeRun(run);
   });
 
-const wait = (id: string, options: ConnectionOptions & { timeout: number }): Promise<void> =>
+const wait = (id: string, options: EnvironmentOptions & { timeout: number }): Promise<void> =>
   withApi(
     options,
     async (api) => {
@@ -80,7 +80,7 @@ const wait = (id: string, options: ConnectionOptions & { timeout: number }): Pro
     () => `the run goes on; wait again with \`helmr run wait ${id}\``,
   );
 
-interface CancelOptions extends ConnectionOptions {
+interface CancelOptions extends EnvironmentOptions {
   readonly reason?: string;
   readonly force?: boolean;
   readonly idempotencyKey?: string;
@@ -99,7 +99,7 @@ const cancel = (id: string, options: CancelOptions): Promise<void> =>
     );
   });
 
-const counts = (options: ConnectionOptions): Promise<void> =>
+const counts = (options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/runs/counts", { schema: "runCounts" });
     if (options.json) return writeJson(answer);

@@ -1,19 +1,19 @@
 /** `helmr sandbox`: the sandboxes of the current deployment. */
 import type { Command } from "commander";
 import type { Sandbox } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { writeFields, writeJson, writeTable } from "../output.ts";
 
 export function register(program: Command): void {
   const group = declare(program, "sandbox", "Look at the sandboxes of the current deployment", [
     "helmr sandbox list",
   ]);
-  connected(declare(group, "list", "List the sandboxes", ["helmr sandbox list"])).action(list);
-  connected(declare(group, "get <sandbox>", "Show one sandbox", ["helmr sandbox get hello"])).action(get);
+  inEnvironment(declare(group, "list", "List the sandboxes", ["helmr sandbox list"])).action(list);
+  inEnvironment(declare(group, "get <sandbox>", "Show one sandbox", ["helmr sandbox get hello"])).action(get);
 }
 
-const list = (options: ConnectionOptions): Promise<void> =>
+const list = (options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/sandboxes", { schema: "sandboxList" });
     if (options.json) return writeJson(answer);
@@ -29,7 +29,7 @@ const list = (options: ConnectionOptions): Promise<void> =>
     );
   });
 
-const get = (id: string, options: ConnectionOptions): Promise<void> =>
+const get = (id: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const sandbox = await api.get(`/sandboxes/${encodeURIComponent(id)}`, { schema: "sandbox" });
     if (options.json) return writeJson(sandbox);

@@ -5,8 +5,8 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Secret } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { CliError, exitCodes, messageOf, usageError } from "../errors.ts";
 import { note, writeFields, writeJson, writeTable } from "../output.ts";
 import { readStdin } from "../values.ts";
@@ -19,13 +19,13 @@ const examplesOfSet = [
 
 export function register(program: Command): void {
   const group = declare(program, "secret", "Manage the secrets that tasks declare", ["helmr secret list"]);
-  connected(declare(group, "list", "List the secrets' names", ["helmr secret list"])).action(list);
-  connected(
+  inEnvironment(declare(group, "list", "List the secrets' names", ["helmr secret list"])).action(list);
+  inEnvironment(
     declare(group, "get <name>", "Show when a secret was set; values are never shown", [
       "helmr secret get OPENAI_API_KEY",
     ]),
   ).action(get);
-  connected(
+  inEnvironment(
     declare(
       group,
       "set <name>",
@@ -38,14 +38,14 @@ export function register(program: Command): void {
       "take the file's bytes as they are (UTF-8); a piped value loses one final line break",
     )
     .action(set);
-  connected(
+  inEnvironment(
     declare(group, "delete <name>", "Delete a secret", ["helmr secret delete OPENAI_API_KEY"]),
   ).action(remove);
 }
 
 const pathOf = (name: string): string => `/secrets/${encodeURIComponent(name)}`;
 
-const list = (options: ConnectionOptions): Promise<void> =>
+const list = (options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/secrets", { schema: "secretList" });
     if (options.json) return writeJson(answer);
@@ -58,7 +58,7 @@ const list = (options: ConnectionOptions): Promise<void> =>
     );
   });
 
-const get = (name: string, options: ConnectionOptions): Promise<void> =>
+const get = (name: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const secret = await api.get(pathOf(name), { schema: "secret" });
     if (options.json) return writeJson(secret);
@@ -69,7 +69,7 @@ const get = (name: string, options: ConnectionOptions): Promise<void> =>
     ]);
   });
 
-const set = (name: string, options: ConnectionOptions & { fromFile?: string }): Promise<void> =>
+const set = (name: string, options: EnvironmentOptions & { fromFile?: string }): Promise<void> =>
   withApi(options, async (api) => {
     const value = await readValue(name, options.fromFile);
     const secret = await api.send("PUT", pathOf(name), { body: { value }, schema: "secret" });
@@ -77,7 +77,7 @@ const set = (name: string, options: ConnectionOptions & { fromFile?: string }): 
     note(`${secret.name} is set`);
   });
 
-const remove = (name: string, options: ConnectionOptions): Promise<void> =>
+const remove = (name: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     await api.remove(pathOf(name));
     if (options.json) return writeJson({ name, deleted: true });

@@ -5,14 +5,14 @@ import type { ApiClient } from "../client/api-client.ts";
 import { responseError } from "../client/api-error.ts";
 import { followRunLogs, outcomeCode, waitForRun } from "../client/runs.ts";
 import { checked, type SessionStart } from "../client/wire.ts";
-import { connected, declare, timeoutOption } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment, timeoutOption } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { usageError } from "../errors.ts";
 import { note, writeFields, writeJson, writeJsonLine } from "../output.ts";
 import { writeLogFrame, writeOutcome } from "../run-view.ts";
 import { integer, jsonObject, jsonValue, repeated, seconds } from "../values.ts";
 
-interface StartOptions extends ConnectionOptions {
+interface StartOptions extends EnvironmentOptions {
   readonly payload?: string;
   readonly queue?: string;
   readonly priority?: number;
@@ -36,7 +36,7 @@ const pendingBudgetMs = 10_000;
 const pendingDefaultDelayMs = 250;
 
 export function registerSessionStart(group: Command): void {
-  connected(
+  inEnvironment(
     declare(
       group,
       "start <task>",

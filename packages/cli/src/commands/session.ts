@@ -1,14 +1,14 @@
 /** `helmr session`: invocations of tasks, found by id or by the caller's own external id. */
 import type { Command } from "commander";
 import type { Session } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { usageError } from "../errors.ts";
 import { note, writeFields, writeJson, writeTable } from "../output.ts";
 import { integer } from "../values.ts";
 import { registerSessionStart } from "./session-start.ts";
 
-type AddressOptions = ConnectionOptions & { readonly externalId?: string; readonly reason?: string };
+type AddressOptions = EnvironmentOptions & { readonly externalId?: string; readonly reason?: string };
 
 const exampleSession = "01990000-0000-7000-8000-000000000002";
 
@@ -17,7 +17,7 @@ export function register(program: Command): void {
     "helmr session start hello --follow",
   ]);
   registerSessionStart(group);
-  connected(
+  inEnvironment(
     declare(group, "list", "List sessions, last changed first", [
       "helmr session list --status open",
       "helmr session list --task hello --json",
@@ -48,7 +48,7 @@ export function register(program: Command): void {
 }
 
 function addressed(group: Command, name: string, summary: string, examples: readonly string[]): Command {
-  return connected(declare(group, `${name} [session]`, summary, examples)).option(
+  return inEnvironment(declare(group, `${name} [session]`, summary, examples)).option(
     "--external-id <id>",
     "name the session by its external id",
   );
@@ -71,7 +71,7 @@ function address(
 }
 
 const list = (
-  options: ConnectionOptions & { status?: string; task?: string; externalId?: string; limit?: number },
+  options: EnvironmentOptions & { status?: string; task?: string; externalId?: string; limit?: number },
 ): Promise<void> =>
   withApi(options, async (api) => {
     const query = {

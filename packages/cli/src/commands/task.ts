@@ -1,19 +1,19 @@
 /** `helmr task`: the tasks of the current deployment. */
 import type { Command } from "commander";
 import type { Task } from "../client/wire.ts";
-import { connected, declare } from "../command.ts";
-import { type ConnectionOptions, withApi } from "../context.ts";
+import { declare, inEnvironment } from "../command.ts";
+import { type EnvironmentOptions, withApi } from "../context.ts";
 import { writeFields, writeJson, writeTable } from "../output.ts";
 
 export function register(program: Command): void {
   const group = declare(program, "task", "Look at the tasks of the current deployment", ["helmr task list"]);
-  connected(declare(group, "list", "List the tasks", ["helmr task list", "helmr task list --json"])).action(
-    list,
-  );
-  connected(declare(group, "get <task>", "Show one task", ["helmr task get hello"])).action(get);
+  inEnvironment(
+    declare(group, "list", "List the tasks", ["helmr task list", "helmr task list --json"]),
+  ).action(list);
+  inEnvironment(declare(group, "get <task>", "Show one task", ["helmr task get hello"])).action(get);
 }
 
-const list = (options: ConnectionOptions): Promise<void> =>
+const list = (options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const answer = await api.get("/tasks", { schema: "taskList" });
     if (options.json) return writeJson(answer);
@@ -33,7 +33,7 @@ export function writeTasks(tasks: readonly Task[]): Promise<void> {
   );
 }
 
-const get = (id: string, options: ConnectionOptions): Promise<void> =>
+const get = (id: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const task = await api.get(`/tasks/${encodeURIComponent(id)}`, { schema: "task" });
     if (options.json) return writeJson(task);

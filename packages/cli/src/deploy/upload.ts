@@ -17,7 +17,7 @@ export async function upload(api: ApiClient, file: string, archive: Archive): Pr
   form.append(
     "metadata",
     JSON.stringify({
-      // The key names project and environment; the field is there for other credentials.
+      // The key or the path names project and environment; the field is always sent (contract 9.1).
       project_id: "",
       content_hash: archive.contentHash,
       api_version: apiVersion,
