@@ -1,7 +1,7 @@
 /** The one error type of this package: which layer failed, and what the operator can do about it. */
 
-/** `host`: a tool or kernel feature of this machine; `spec`: the caller asked for something impossible. */
-export type IsolationLayer = "host" | "network" | "filesystem" | "cgroup" | "sandbox" | "spec";
+/** `host`: a tool or kernel feature of this machine; `spec`: the caller asked for something impossible; `checkpoint`: an image that cannot be used. */
+export type IsolationLayer = "host" | "network" | "filesystem" | "cgroup" | "sandbox" | "spec" | "checkpoint";
 
 export class IsolationError extends Error {
   override readonly name = "IsolationError";

@@ -1,4 +1,12 @@
 /** @helmr/isolation: the Isolation interface, its drivers and the host helpers the worker shares with them. */
+export {
+  type CheckpointFile,
+  type CheckpointHost,
+  type CheckpointRecord,
+  type Compatibility,
+  checkpointRecord,
+  isCompatible,
+} from "./checkpoint.ts";
 export { IsolationError, type IsolationLayer } from "./errors.ts";
 export { createGvisorIsolation } from "./gvisor/driver.ts";
 export type { GvisorOptions } from "./gvisor/options.ts";

@@ -9,6 +9,7 @@
  *  I4  After a crash of the worker, `recover()` restores I3 for every guest the dead worker had started.
  */
 import type { Duplex, Readable } from "node:stream";
+import type { CheckpointHost, CheckpointRecord } from "./checkpoint.ts";
 
 /** What a host can enforce; what it cannot is said in the run's events. */
 export interface IsolationCapabilities {
@@ -19,6 +20,8 @@ export interface IsolationCapabilities {
   readonly limits: { readonly cpu: boolean; readonly memory: boolean; readonly disk: boolean };
   /** Whether guests can have a network of their own (needs root for network namespaces). */
   readonly network: boolean;
+  /** Whether guests can be saved and restored; a note says why not. */
+  readonly checkpoint: boolean;
   /** A sentence per capability that is missing, naming the reason and the command that mends it. */
   readonly notes: readonly string[];
 }
@@ -93,9 +96,25 @@ export interface Guest {
   readonly stderr: Readable;
   /** Resolves once, after everything of the guest is gone from the host (I3). */
   readonly exited: Promise<GuestExit>;
-  /** Freeze and thaw every process; a paused guest costs no CPU. */
+  /** Freeze every process; a paused guest costs no CPU. */
   pause(): Promise<void>;
+  /** Let the processes go on after `pause` or `checkpoint`; nothing to do for a running guest. */
   resume(): Promise<void>;
+  /**
+   * Save memory, processes and changes of the root filesystem into `directory`, and keep the guest stopped.
+   *
+   * Resolves with every process stopped at the instant that was saved, so that the caller captures the mounted folders of
+   * the same instant. Then either `destroy()` (the checkpoint counts) or `resume()` (it does not; the guest goes on as if
+   * nothing had happened, and only its clock has moved on). What is in the stream's pipes at that moment is in no
+   * checkpoint: see `ReliableLink.quiesce`.
+   *
+   * When it rejects, the guest goes on as before and the folder is empty again; a guest that cannot go on is destroyed
+   * (`exited` tells). A guest with `captureWritesTo` cannot be saved.
+   *
+   * @param options.directory An empty folder of the caller's on tmpfs: it receives guest memory in plain. Up to the guest's
+   *   memory plus its written root filesystem; a full folder is a rejection.
+   */
+  checkpoint(options: { readonly directory: string }): Promise<CheckpointRecord>;
   /**
    * How many processes of this guest the kernel has killed because the memory limit was reached. A guest can outlive
    * that (the largest process dies, the others go on): ask when a process in the guest ended by SIGKILL. 0 where memory
@@ -112,6 +131,25 @@ export interface Isolation {
   capabilities(): Promise<IsolationCapabilities>;
   /** Start a guest; rejects with an IsolationError that says which layer failed, leaving nothing behind (I3). */
   start(spec: GuestSpec): Promise<Guest>;
+  /**
+   * A new guest that goes on where the checkpoint was taken: the same processes, process ids, memory, open files, tmpfs
+   * and root filesystem, on a stream of its own. Resolves when its processes run.
+   *
+   * `spec` is that of the saved guest, but for: `id`, host folders of bind mounts (which must hold what they held at the
+   * checkpoint: same names, sizes and times), the root's path, `workerPorts` and the deny list. The network is a new one
+   * under the rules of `spec`: connections of before are reset, new ones and DNS work. Every clock, the monotonic one too,
+   * shows the time of now: timers that came due meanwhile fire at once. Any number of restores of one checkpoint run
+   * independently.
+   *
+   * Rejects with layer `checkpoint` before anything is started when record, files and host do not fit, and leaves nothing
+   * behind whenever it rejects (I3). The folder is only read.
+   */
+  restore(
+    spec: GuestSpec,
+    checkpoint: { readonly directory: string; readonly record: CheckpointRecord },
+  ): Promise<Guest>;
+  /** What `isCompatible` compares a record with. */
+  checkpointHost(): Promise<CheckpointHost>;
   /** Remove what a dead worker of the same state folder left behind (I4). Call before the first `start`. */
   recover(): Promise<{ readonly guestsRemoved: number }>;
   /** Destroy every live guest and release host resources (nft table, forwarding relays). */

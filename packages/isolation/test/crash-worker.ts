@@ -1,4 +1,8 @@
-/** A worker for the crash test: starts three guests (network, none, capturing writes), says "up", and waits to be killed. */
+/**
+ * A worker for the crash test: starts three guests (network and held by a checkpoint, none and frozen, capturing writes),
+ * says "up", and waits to be killed.
+ */
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { createGvisorIsolation, type GvisorOptions } from "../src/index.ts";
 import { guestSpec, shell, waitForOutput } from "./bench-guest.ts";
@@ -21,6 +25,11 @@ const specs = [
 for (const [index, spec] of specs.entries()) {
   const guest = await isolation.start(spec);
   await waitForOutput(guest, /up/);
+  if (index === 0) {
+    const directory = path.join(scratch, "crash", `image-${process.pid}`);
+    await mkdir(directory, { recursive: true });
+    await guest.checkpoint({ directory });
+  }
   if (index === 1) await guest.pause(); // A frozen guest takes no signal under cgroup version 1.
 }
 

@@ -13,6 +13,7 @@ import {
   probeHost,
 } from "../src/index.ts";
 import type { Bench } from "./bench-guest.ts";
+import { checkpointContract } from "./contract/checkpoint.ts";
 import { filesystemContract } from "./contract/filesystem.ts";
 import { lifecycleContract } from "./contract/lifecycle.ts";
 import { limitsContract } from "./contract/limits.ts";
@@ -20,6 +21,7 @@ import { networkContract } from "./contract/network.ts";
 import { processContract } from "./contract/process.ts";
 import { buildTestRootfs } from "./rootfs.ts";
 import { findRunsc } from "./runsc.ts";
+import { runscFaults } from "./runsc-faults.ts";
 
 // A guest takes 0.3 s; a busy machine with two processors up to twenty times that.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
@@ -55,7 +57,7 @@ describe("gvisor", () => {
       scratch: path.join(directory, "scratch"),
       another,
       leftovers: async () => {
-        const names = ["first", "crashed"].map((name) => resolveOptions(options(name)));
+        const names = ["first", "crashed", "faulty"].map((name) => resolveOptions(options(name)));
         return (
           await Promise.all(
             names.map(({ tag, guestsDir, runtimeDir }) => leftovers(tag, guestsDir, runtimeDir)),
@@ -93,7 +95,7 @@ describe("gvisor", () => {
 
   it("says what it can enforce", async () => {
     const capabilities = await current().isolation.capabilities();
-    expect(capabilities).toMatchObject({ driver: "gvisor", network: true });
+    expect(capabilities).toMatchObject({ driver: "gvisor", network: true, checkpoint: true });
     const missing = Object.values(capabilities.limits).filter((limit) => !limit).length;
     expect(capabilities.notes.length).toBeGreaterThanOrEqual(missing > 0 ? 1 : 0);
   });
@@ -102,6 +104,8 @@ describe("gvisor", () => {
   filesystemContract(current);
   limitsContract(current);
   networkContract(current);
+  checkpointContract(current);
+  runscFaults(current, options);
   lifecycleContract(current, {
     workerModule: path.join(import.meta.dirname, "crash-worker.ts"),
     workerSettings: () => ({ options: options("crashed"), root: current().root, scratch: current().scratch }),

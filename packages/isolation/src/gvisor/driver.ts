@@ -8,6 +8,7 @@
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { type CheckpointHost, type CheckpointRecord, isCompatible, specDifference } from "../checkpoint.ts";
 import { IsolationError } from "../errors.ts";
 import { probeCgroups } from "../host/cgroup.ts";
 import { probeLoopDisks } from "../host/disk.ts";
@@ -15,6 +16,7 @@ import { forwardingProblem } from "../host/firewall.ts";
 import { GATEWAY_ADDRESS } from "../host/netns.ts";
 import { processStartTime } from "../host/processes.ts";
 import type { Guest, GuestSpec, Isolation, IsolationCapabilities } from "../isolation.ts";
+import { checkpointHost, checkpointProblem, specDigests, verifyImage } from "./checkpoint.ts";
 import type { HostContext } from "./context.ts";
 import { type GvisorGuest, startGuest } from "./guest.ts";
 import { NetworkManager } from "./network.ts";
@@ -51,21 +53,54 @@ class GvisorIsolation implements Isolation {
       );
     }
     const forwarding = await forwardingProblem();
+    const cannotSave = await checkpointProblem(this.#settings.runscPath);
     return {
       driver: "gvisor",
       driverVersion: await runscVersion(this.#settings.runscPath),
       architecture: process.arch === "arm64" ? "arm64" : "x64",
       limits: { cpu: cgroups.usable.has("cpu"), memory: cgroups.usable.has("memory"), disk: loopDisks.ok },
       network: true,
-      notes: forwarding === undefined ? notes : [...notes, forwarding],
+      checkpoint: cannotSave === undefined,
+      notes: [...notes, ...[forwarding, cannotSave].filter((note) => note !== undefined)],
     };
   }
 
   async start(spec: GuestSpec): Promise<Guest> {
     checkSpec(spec);
+    return this.#keep(spec, (context) => startGuest(context, spec));
+  }
+
+  async restore(
+    spec: GuestSpec,
+    checkpoint: { readonly directory: string; readonly record: CheckpointRecord },
+  ): Promise<Guest> {
+    checkSpec(spec);
+    await this.#checkRestorable(spec, checkpoint);
+    return this.#keep(spec, (context) => startGuest(context, spec, path.resolve(checkpoint.directory)));
+  }
+
+  checkpointHost(): Promise<CheckpointHost> {
+    return checkpointHost(this.#settings.runscPath);
+  }
+
+  /** In the order of their cost, before anything is acquired. */
+  async #checkRestorable(
+    spec: GuestSpec,
+    { directory, record }: { readonly directory: string; readonly record: CheckpointRecord },
+  ): Promise<void> {
+    const fits = isCompatible(record, await this.checkpointHost());
+    if (!fits.compatible) throw new IsolationError("checkpoint", fits.reason);
+    const digests = specDigests(spec, this.#settings.extraCaCertificates !== undefined);
+    const difference = specDifference(record, digests, spec.root.digest);
+    if (difference !== undefined) throw new IsolationError("checkpoint", `guest "${spec.id}": ${difference}`);
+    await verifyImage(directory, record.files);
+  }
+
+  /** One guest per id, from before it starts until it has ended. */
+  async #keep(spec: GuestSpec, start: (context: HostContext) => Promise<GvisorGuest>): Promise<Guest> {
     if (this.#guests.has(spec.id))
       throw new IsolationError("spec", `a guest "${spec.id}" is running already`);
-    const starting = this.#open().then((context) => startGuest(context, spec));
+    const starting = this.#open().then(start);
     this.#guests.set(spec.id, starting);
     try {
       const guest = await starting;

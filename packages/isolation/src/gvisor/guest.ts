@@ -1,50 +1,57 @@
 /**
- * One guest under gVisor: the host resources it holds and how it gives them back.
+ * One guest under gVisor: its life from start or restore to its end.
  *
- * | phase    | enters by              | leaves by                                   |
- * |----------|------------------------|---------------------------------------------|
- * | starting | startGuest             | first process runs -> running; else ending  |
- * | running  | runsc's state says so  | the process ends, or destroy() -> ending    |
- * | ending   | cleanup begins         | everything is gone -> gone                  |
- * | gone     | cleanup ended          | never; `exited` is resolved (I3)            |
+ * | phase    | enters by                    | leaves by                                               |
+ * |----------|------------------------------|---------------------------------------------------------|
+ * | starting | startGuest                   | processes run -> running; else ending                   |
+ * | running  | runsc's state says so        | pause, checkpoint; the process ends, destroy() -> ending |
+ * | paused   | pause()                      | resume() -> running; checkpoint(); destroy() -> ending  |
+ * | saving   | checkpoint()                 | saved -> held; failed -> running, or ending if it cannot |
+ * | held     | checkpoint() resolved        | resume() -> running; destroy() -> ending                |
+ * | ending   | cleanup begins               | everything is gone -> gone                              |
+ * | gone     | cleanup ended                | never; `exited` is resolved (I3)                        |
  *
- *  G1  Resources are released in reverse order of acquisition, each also when another one's release failed.
- *  G2  The guest's folder exists before any other resource, and is removed last: it is the record recovery starts from.
+ *  G1, G2: see resources.ts.
  *  G3  Cleanup runs once, whoever asks for it first.
+ *  G4  From the instant that is saved until `resume` no process of the guest runs: it is paused before and stays so.
+ *  G5  The image is written by the sandbox, so its tmpfs pages count as the guest's: the limit makes room for them, and is
+ *      lowered again only when they are gone.
  */
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Duplex, Readable } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
+import type { CheckpointRecord } from "../checkpoint.ts";
 import { IsolationError, messageOf } from "../errors.ts";
-import { GuestCgroup, killProcess } from "../host/cgroup.ts";
-import { mountOverlay, unmount } from "../host/mounts.ts";
-import { killProcessesNaming } from "../host/processes.ts";
+import { killProcess } from "../host/cgroup.ts";
 import type { Guest, GuestExit, GuestSpec } from "../isolation.ts";
+import { checkpointHost, describeImage } from "./checkpoint.ts";
 import type { HostContext } from "./context.ts";
-import type { GuestNetworkLease } from "./network.ts";
-import { ociSpec } from "./oci-spec.ts";
-import { Sandbox, type SandboxOptions } from "./sandbox.ts";
+import {
+  endProcesses,
+  memoryLimitMib,
+  type PreparedGuest,
+  prepareGuest,
+  type Release,
+  releaseAll,
+} from "./resources.ts";
+import { Sandbox } from "./sandbox.ts";
 
-/** The sentry's own memory and its file server's, on top of what the guest was promised (idle: 27-35 MiB). */
-const sandboxOverheadMib = 96;
-/** Host threads of a sandbox: the sentry's own, and up to three per guest thread (stub, system call threads). */
-const sandboxThreads = 256;
-const threadsPerGuestThread = 3;
-/** runsc removes its own state when the sandbox has died; after this long it is killed too. */
-const runscExitGraceMs = 5_000;
-
-type Release = () => Promise<void>;
-
-/** Acquires everything a guest needs and starts it; on failure everything is released before it rejects (I3). */
-export async function startGuest(context: HostContext, spec: GuestSpec): Promise<GvisorGuest> {
+/**
+ * Acquires everything a guest needs and starts it, or lets it go on from the checkpoint whose files lie in `image`; on
+ * failure everything is released before it rejects (I3).
+ */
+export async function startGuest(
+  context: HostContext,
+  spec: GuestSpec,
+  image?: string,
+): Promise<GvisorGuest> {
   const releases: Release[] = [];
   try {
-    const prepared = await prepare(context, spec, releases);
+    const prepared = await prepareGuest(context, spec, image, releases);
     const sandbox = new Sandbox(prepared.sandbox);
     releases.push(() => endProcesses(sandbox, prepared.cgroup, prepared.traces));
     await sandbox.started();
-    return new GvisorGuest(spec.id, sandbox, prepared.cgroup, releases);
+    return new GvisorGuest({ context, spec, sandbox, cgroup: prepared.cgroup, releases });
   } catch (error) {
     const problems = await releaseAll(releases);
     for (const problem of problems) context.logger.warn({ guest: spec.id, problem }, "guest cleanup failed");
@@ -54,177 +61,139 @@ export async function startGuest(context: HostContext, spec: GuestSpec): Promise
   }
 }
 
-interface PreparedGuest {
-  readonly sandbox: SandboxOptions;
-  readonly cgroup: GuestCgroup | undefined;
-  /** Paths that name this guest's processes in their command lines. */
-  readonly traces: readonly string[];
+interface GuestParts {
+  readonly context: HostContext;
+  readonly spec: GuestSpec;
+  readonly sandbox: Sandbox;
+  readonly cgroup: PreparedGuest["cgroup"];
+  readonly releases: readonly Release[];
 }
 
-async function prepare(context: HostContext, spec: GuestSpec, releases: Release[]): Promise<PreparedGuest> {
-  const directory = path.join(context.settings.guestsDir, spec.id);
-  const runtime = path.join(context.settings.runtimeDir, spec.id);
-  await mkdir(directory, { mode: 0o700 }); // G2
-  releases.push(() => rm(directory, { recursive: true, force: true }));
-  await mkdir(runtime, { mode: 0o700 });
-  releases.push(() => rm(runtime, { recursive: true, force: true }));
-
-  const [rootPath, network, cgroup] = await settleAll(
-    acquireRoot(context, spec, directory, releases),
-    acquireNetwork(context, spec, releases),
-    acquireCgroup(context, spec, releases),
-  );
-  const config = ociSpec(spec, {
-    rootPath,
-    cgroupPath: cgroup?.path,
-    networkNamespacePath: network?.namespacePath,
-    extraCa: context.settings.extraCaCertificates !== undefined,
-  });
-  await writeFile(path.join(directory, "config.json"), JSON.stringify(config), { mode: 0o600 });
-  const sandbox: SandboxOptions = {
-    runscPath: context.settings.runscPath,
-    sharedRoot: path.join(context.settings.runtimeDir, "shared"),
-    root: runtime,
-    bundle: directory,
-    network: network === undefined ? "none" : "sandbox",
-    cgroups: cgroup !== undefined,
-    scratch: spec.captureWritesTo === undefined ? { directory, sizeMib: spec.resources.diskMib } : undefined,
-  };
-  return { sandbox, cgroup, traces: [`${directory}/`, `${runtime}/`, `--root=${runtime}`] };
-}
-
-/** All of them, so that none is still acquiring when cleanup begins; then the first failure. */
-async function settleAll<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): Promise<[A, B, C]> {
-  await Promise.allSettled([a, b, c]);
-  return Promise.all([a, b, c]);
-}
-
-async function acquireRoot(
-  context: HostContext,
-  spec: GuestSpec,
-  directory: string,
-  releases: Release[],
-): Promise<string> {
-  const lease = await context.roots.lease(spec);
-  releases.push(() => lease.release());
-  if (spec.captureWritesTo === undefined) return lease.merged;
-  const upper = path.resolve(spec.captureWritesTo);
-  // overlayfs wants its work folder on the upper's file system; the captured folder's own sibling is.
-  const work = path.join(path.dirname(upper), `.helmr-work-${context.settings.tag}-${spec.id}`);
-  await mkdir(upper, { recursive: true });
-  releases.push(() => rm(work, { recursive: true, force: true }));
-  await mkdir(work, { recursive: true });
-  const target = path.join(directory, "root");
-  releases.push(() => unmount(target));
-  await mountOverlay({ lowers: [lease.base, spec.root.path], upper, work, target });
-  return target;
-}
-
-async function acquireNetwork(
-  context: HostContext,
-  spec: GuestSpec,
-  releases: Release[],
-): Promise<GuestNetworkLease | undefined> {
-  const lease = await context.network.lease(spec.network);
-  if (lease !== undefined) releases.push(() => lease.release());
-  return lease;
-}
-
-async function acquireCgroup(
-  context: HostContext,
-  spec: GuestSpec,
-  releases: Release[],
-): Promise<GuestCgroup | undefined> {
-  if (context.cgroups.usable.size === 0) return undefined;
-  const cgroup = new GuestCgroup(context.cgroups, context.settings.tag, spec.id);
-  releases.push(() => cgroup.remove());
-  await cgroup.create({
-    cpu: spec.resources.cpu,
-    memoryMib: spec.resources.memoryMib + sandboxOverheadMib,
-    hostThreads: sandboxThreads + threadsPerGuestThread * spec.maxProcesses,
-  });
-  return cgroup;
-}
-
-/** Everything of the sandbox is dead, and runsc has been reaped. */
-async function endProcesses(
-  sandbox: Sandbox,
-  cgroup: GuestCgroup | undefined,
-  traces: readonly string[],
-): Promise<void> {
-  await cgroup?.killAll();
-  const exit = sandbox.exit().catch(() => undefined); // runsc that could not be spawned has nothing to reap.
-  const abort = new AbortController();
-  await Promise.race([
-    exit,
-    delay(runscExitGraceMs, undefined, { signal: abort.signal }).catch(() => undefined),
-  ]);
-  abort.abort();
-  if (sandbox.running || cgroup === undefined) {
-    sandbox.killRunsc();
-    await killProcessesNaming(traces);
-  }
-  await cgroup?.killAll();
-  await exit;
-}
-
-/** Release in reverse order; what failed is returned, never stops the rest (G1). */
-async function releaseAll(releases: readonly Release[]): Promise<string[]> {
-  const problems: string[] = [];
-  for (const release of releases.toReversed()) {
-    await release().catch((error) => problems.push(messageOf(error)));
-  }
-  return problems;
-}
+type Phase =
+  | { readonly name: "running" | "paused" | "saving" }
+  /** `image`: the folder whose files `resume` removes. */
+  | { readonly name: "held"; readonly image: string };
 
 export class GvisorGuest implements Guest {
   readonly id: string;
   readonly stream: Duplex;
   readonly stderr: Readable;
   readonly exited: Promise<GuestExit>;
-  readonly #sandbox: Sandbox;
-  readonly #cgroup: GuestCgroup | undefined;
-  readonly #releases: readonly Release[];
+  readonly #parts: GuestParts;
+  #phase: Phase = { name: "running" };
   #destroyed = false;
 
-  constructor(id: string, sandbox: Sandbox, cgroup: GuestCgroup | undefined, releases: readonly Release[]) {
-    this.id = id;
-    this.#sandbox = sandbox;
-    this.#cgroup = cgroup;
-    this.#releases = releases;
-    this.stream = sandbox.stream;
-    this.stderr = sandbox.stderr;
+  constructor(parts: GuestParts) {
+    this.id = parts.spec.id;
+    this.#parts = parts;
+    this.stream = parts.sandbox.stream;
+    this.stderr = parts.sandbox.stderr;
     this.exited = this.#end();
   }
 
   async pause(): Promise<void> {
-    if (this.#cgroup?.canFreeze === true) await this.#cgroup.freeze(true);
-    else await this.#sandbox.command("pause");
+    if (this.#phase.name === "paused") return;
+    if (this.#phase.name !== "running") throw this.#wrongPhase("pause");
+    const { cgroup, sandbox } = this.#parts;
+    if (cgroup?.canFreeze === true) await cgroup.freeze(true);
+    else await sandbox.pause();
+    this.#phase = { name: "paused" };
   }
 
   async resume(): Promise<void> {
-    if (this.#cgroup?.canFreeze === true) await this.#cgroup.freeze(false);
-    else await this.#sandbox.command("resume");
+    const phase = this.#phase;
+    if (phase.name === "saving") throw this.#wrongPhase("resume");
+    if (phase.name === "held") await this.#letGo(phase.image);
+    if (phase.name === "paused") await this.#thaw();
+    this.#phase = { name: "running" };
+  }
+
+  async checkpoint({ directory }: { readonly directory: string }): Promise<CheckpointRecord> {
+    const { spec, context } = this.#parts;
+    const phase = this.#phase;
+    if (phase.name === "saving" || phase.name === "held") throw this.#wrongPhase("checkpoint");
+    if (spec.captureWritesTo !== undefined) {
+      throw new IsolationError("spec", `guest "${spec.id}" writes a layer and cannot be saved`);
+    }
+    const image = path.resolve(directory);
+    if ((await readdir(image)).length > 0)
+      throw new IsolationError("spec", `${image} is not empty: a checkpoint needs a folder of its own`);
+    this.#phase = { name: "saving" };
+    try {
+      // A frozen sandbox answers no command: its processes run for the moment between the two ways of stopping them.
+      if (phase.name === "paused") await this.#thaw();
+      await this.#save(image);
+      const extraCa = context.settings.extraCaCertificates !== undefined;
+      const host = await checkpointHost(context.settings.runscPath);
+      const record = await describeImage(image, host, spec, extraCa);
+      this.#phase = { name: "held", image };
+      return record;
+    } catch (error) {
+      await this.#undo(image);
+      throw error;
+    }
   }
 
   async oomKills(): Promise<number> {
-    return (await this.#cgroup?.oomKills()) ?? 0;
+    return (await this.#parts.cgroup?.oomKills()) ?? 0;
   }
 
   async destroy(): Promise<void> {
     if (!this.#destroyed) {
       this.#destroyed = true;
-      await this.#cgroup?.killAll();
-      if (this.#cgroup === undefined) for (const pid of await this.#sandbox.processIds()) killProcess(pid);
+      const { cgroup, sandbox } = this.#parts;
+      await cgroup?.killAll();
+      if (cgroup === undefined) for (const pid of await sandbox.processIds()) killProcess(pid);
     }
     await this.exited;
   }
 
+  async #save(image: string): Promise<void> {
+    const { cgroup, sandbox, spec } = this.#parts;
+    const roomMib = memoryLimitMib(spec) + spec.resources.diskMib;
+    await cgroup?.limitMemory(memoryLimitMib(spec) + roomMib); // G5
+    await sandbox.pause(); // G4
+    await sandbox.save(image);
+  }
+
+  /**
+   * Back to running. A sandbox whose pause failed half way (runsc was killed) may be stopped without knowing how often: it
+   * refuses to resume, and a guest that cannot go on is of no use to anybody.
+   */
+  async #undo(image: string): Promise<void> {
+    try {
+      await this.#letGo(image);
+      this.#phase = { name: "running" };
+    } catch (error) {
+      const problem = messageOf(error);
+      this.#parts.context.logger.warn({ guest: this.id, problem }, "a guest that could not be saved is lost");
+      await this.destroy();
+    }
+  }
+
+  /** Let the sandbox's tasks run again and remove the image. */
+  async #letGo(image: string): Promise<void> {
+    const { cgroup, sandbox, spec } = this.#parts;
+    await sandbox.resume();
+    for (const name of await readdir(image)) await rm(path.join(image, name), { force: true });
+    await cgroup?.limitMemory(memoryLimitMib(spec)); // G5
+  }
+
+  async #thaw(): Promise<void> {
+    const { cgroup, sandbox } = this.#parts;
+    if (cgroup?.canFreeze === true) await cgroup.freeze(false);
+    else await sandbox.resume();
+  }
+
+  #wrongPhase(verb: string): IsolationError {
+    return new IsolationError("spec", `cannot ${verb} guest "${this.id}": it is ${this.#phase.name}`);
+  }
+
   /** Waits for the first process's end and releases everything: the only place that does (G3). */
   async #end(): Promise<GuestExit> {
-    const exit = await this.#sandbox.exit();
+    const exit = await this.#parts.sandbox.exit();
     const oomKills = await this.oomKills();
-    const problems = await releaseAll(this.#releases);
+    const problems = await releaseAll(this.#parts.releases);
     const reason: GuestExit = oomKills > 0 && exit.reason !== "exited" ? { reason: "out_of_memory" } : exit;
     if (problems.length === 0) return reason;
     return { reason: "lost", detail: `the guest ended, but its cleanup failed: ${problems.join("; ")}` };

@@ -36,7 +36,7 @@ export function ociSpec(spec: GuestSpec, options: OciSpecOptions): Record<string
     root: { path: options.rootPath, readonly: false },
     process: {
       terminal: false,
-      user: { uid: spec.user.uid, gid: spec.user.gid, additionalGids: spec.user.additionalGids },
+      user: ociUser(spec.user),
       args: spec.argv,
       env: environment(spec, options.extraCa),
       cwd: spec.cwd,
@@ -62,6 +62,11 @@ export function ociSpec(spec: GuestSpec, options: OciSpecOptions): Record<string
       ],
     },
   };
+}
+
+/** Without an empty list: at a restore runsc tells an absent one from an empty one, and saves the empty as absent. */
+function ociUser({ uid, gid, additionalGids }: GuestSpec["user"]): Record<string, unknown> {
+  return additionalGids.length === 0 ? { uid, gid } : { uid, gid, additionalGids };
 }
 
 /** As Linux does it at execve: only root starts with capabilities; others may gain them through setuid programs. */

@@ -1,5 +1,5 @@
 /**
- * One `runsc run` process: starting it, knowing when the guest's first process runs, and why it ended.
+ * One `runsc run` or `runsc restore` process: starting it, knowing when the guest's processes run, and why it ended.
  *
  * `runsc run` in the foreground (instead of create + start) is one process start less, hands the guest's exit code
  * on, and is told apart from a failure of runsc itself by its own log.
@@ -19,6 +19,9 @@ import { ProcessStream } from "./stream.ts";
 /** Inside a root folder of its own every sandbox can have the same id, which keeps socket paths short. */
 const sandboxId = "g";
 const startTimeoutMs = 60_000;
+const commandTimeoutMs = 10_000;
+/** Memory goes to tmpfs at some 2 GB/s; a guest of 64 GiB on a busy host is what this allows for. */
+const saveTimeoutMs = 300_000;
 /** What runsc exits with when it fails itself; a guest's own code 128 is told apart by runsc's log. */
 const runscFailureCode = 128;
 
@@ -32,6 +35,8 @@ export interface SandboxOptions {
   readonly bundle: string;
   readonly network: "sandbox" | "none";
   readonly cgroups: boolean;
+  /** A checkpoint's image to go on from; undefined: the first process is started. */
+  readonly image: string | undefined;
   /** Where discarded writes go, and how many bytes at most; undefined: the root is written directly. */
   readonly scratch: { readonly directory: string; readonly sizeMib: number } | undefined;
 }
@@ -48,7 +53,9 @@ export class Sandbox {
 
   constructor(options: SandboxOptions) {
     this.#options = options;
-    const args = [...globalFlags(options), "run", "--bundle", options.bundle, sandboxId];
+    const { bundle, image } = options;
+    const command = image === undefined ? ["run"] : ["restore", "--image-path", image];
+    const args = [...globalFlags(options), ...command, "--bundle", bundle, sandboxId];
     // A process group of its own: Ctrl-C in the worker's terminal must not reach guests.
     this.#process = spawn(options.runscPath, args, {
       stdio: ["pipe", "pipe", "pipe"],
@@ -71,6 +78,9 @@ export class Sandbox {
       const outcome = await Promise.race([running, this.#ended]);
       // A guest may be over before its state was read: that is a start, unless runsc itself failed.
       if (outcome !== "running" && outcome.code === runscFailureCode) await this.#throwFailure();
+      if (outcome !== "running" && outcome.code === null) {
+        throw new IsolationError("sandbox", `runsc was killed (${outcome.signal}) before the guest ran`);
+      }
       if (outcome === "running" && abort.signal.aborted) {
         throw new IsolationError("sandbox", `runsc did not start the guest within ${startTimeoutMs} ms`);
       }
@@ -129,15 +139,28 @@ export class Sandbox {
     this.#process.kill("SIGKILL");
   }
 
-  async command(name: "pause" | "resume"): Promise<void> {
-    const args = [
-      `--root=${this.#options.root}`,
-      `--shared-root=${this.#options.sharedRoot}`,
-      name,
-      sandboxId,
-    ];
-    const result = await tryHostCommand(this.#options.runscPath, args, { layer: "sandbox" });
-    if (!result.ok) throw new IsolationError("sandbox", `runsc ${name} failed: ${result.detail}`);
+  /** Stop every task inside the sandbox; calls nest, and each needs a `resume` (Kernel.Pause of gVisor). */
+  async pause(): Promise<void> {
+    await this.#command(["pause"], commandTimeoutMs);
+  }
+
+  /** Waits for a `save` that is under way in the sandbox (its runsc may be gone). */
+  async resume(): Promise<void> {
+    await this.#command(["resume"], saveTimeoutMs);
+  }
+
+  /** Write the image. The sandbox lives on: without --leave-running runsc kills it, also when saving failed. */
+  async save(directory: string): Promise<void> {
+    // Pages stay uncompressed: restoring maps and reads them side by side, and the archive compresses better.
+    const flags = ["--leave-running", "--compression=none", "--exclude-committed-zero-pages"];
+    await this.#command(["checkpoint", ...flags, `--image-path=${directory}`], saveTimeoutMs);
+  }
+
+  async #command(args: readonly string[], timeoutMs: number): Promise<void> {
+    const { root, sharedRoot, runscPath } = this.#options;
+    const all = [`--root=${root}`, `--shared-root=${sharedRoot}`, ...args, sandboxId];
+    const result = await tryHostCommand(runscPath, all, { layer: "sandbox", timeoutMs });
+    if (!result.ok) throw new IsolationError("sandbox", `runsc ${args[0]} failed: ${result.detail}`);
   }
 }
 
@@ -151,6 +174,8 @@ function globalFlags(options: SandboxOptions): string[] {
     "--platform=systrap",
     "--directfs=true",
     `--network=${options.network}`,
+    // A restored guest is elsewhere on the network: its old connections end instead of hanging.
+    "--allow-live-tcp-migration=false",
     // Changes the host makes in a mounted folder (entries renamed into a workspace) are seen at once.
     "--file-access-mounts=shared",
     // sudo and su of an image work as in any container; the sandbox boundary does not depend on it.

@@ -78,6 +78,13 @@ export class GuestCgroup {
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   }
 
+  /** Change the memory limit of a living guest; nothing where memory is not limited. */
+  async limitMemory(memoryMib: number): Promise<void> {
+    if (!this.#support.usable.has("memory")) return;
+    const file = this.#support.version === 2 ? "memory.max" : "memory.limit_in_bytes";
+    await this.#write("memory", file, String(memoryMib * 2 ** 20));
+  }
+
   /** Whether `freeze` works; else the sandbox is asked to pause its processes. */
   get canFreeze(): boolean {
     return this.#support.usable.has("freezer");
