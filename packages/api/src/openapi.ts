@@ -51,6 +51,12 @@ const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   DeviceDecisionRequest: wire.deviceDecisionRequest,
   DeviceDecision: wire.deviceDecision,
   Me: wire.me,
+  AuthProviders: wire.authProviders,
+  MagicLinkStartRequest: wire.magicLinkStartRequest,
+  MagicLinkStart: wire.magicLinkStart,
+  SignInFinish: wire.signInFinish,
+  OAuthStartRequest: wire.oauthStartRequest,
+  OAuthStart: wire.oauthStart,
   Error: errorEnvelope,
 };
 const schemaNames = new Map(Object.entries(namedSchemas).map(([name, schema]) => [schema, name]));
@@ -219,6 +225,7 @@ const errorDescriptions: Readonly<Record<number, string>> = {
   404: "Not found where the credential may look",
   409: "The resource's state does not allow it",
   413: "Larger than 128 MiB",
+  502: "The sign-in provider did not answer as it should",
 };
 
 function responses(route: RouteDefinition): Json {

@@ -5,6 +5,7 @@ import type { Database, SecretCipher } from "@helmr/store";
 import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticator.ts";
 import type { Mailer } from "./email/mailer.ts";
+import type { Outbox } from "./email/outbox.ts";
 import type { StreamHub } from "./http/stream-hub.ts";
 import type { WorkerTimings } from "./worker/index.ts";
 
@@ -53,7 +54,7 @@ export interface ControlPlaneOptions {
   readonly secretCipher: SecretCipher;
   readonly config: ControlPlaneConfig;
   readonly logger: Logger;
-  /** Default: no e-mail. */
+  /** Default: no e-mail. Closed by whoever made it, after the control plane. */
   readonly mailer?: Mailer;
   /** Leases of workers; tests shorten them. */
   readonly workerTimings?: Partial<WorkerTimings>;
@@ -61,6 +62,8 @@ export interface ControlPlaneOptions {
 
 export interface Context extends ControlPlaneOptions {
   readonly mailer: Mailer;
+  /** Sends in the background what nobody waits for. */
+  readonly outbox: Outbox;
   readonly streams: StreamHub;
   readonly authenticator: Authenticator;
   /** Of the browser's session cookie. */

@@ -7,6 +7,7 @@ import { createAuthorize } from "./auth/authorize.ts";
 import { sessionCookieName } from "./auth/credential.ts";
 import type { Context, ControlPlaneOptions } from "./context.ts";
 import { createNoMailer } from "./email/mailer.ts";
+import { createOutbox } from "./email/outbox.ts";
 import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
 import { StreamHub } from "./http/stream-hub.ts";
@@ -39,9 +40,12 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const authenticator = createAuthenticator(options.db, options.logger);
   const cookieName = sessionCookieName(publicUrl);
   const authorize = createAuthorize({ authenticator, cookieName, publicOrigin: new URL(publicUrl).origin });
+  const mailer = options.mailer ?? createNoMailer();
+  const outbox = createOutbox(mailer, options.logger);
   const context: Context = {
     ...options,
-    mailer: options.mailer ?? createNoMailer(),
+    mailer,
+    outbox,
     streams,
     closing: closing.signal,
     authenticator,
@@ -60,6 +64,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
   });
   app.addHook("onClose", () => authenticator.close());
+  app.addHook("onClose", () => outbox.close());
 
   let closed: Promise<void> | undefined;
   return {

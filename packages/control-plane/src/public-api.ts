@@ -12,6 +12,7 @@ import { meHandlers } from "./routes/me.ts";
 import { runHandlers } from "./routes/runs.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";
+import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
 import { startHandlers } from "./routes/start-session.ts";
 
 /** A plugin of its own: its body parser and hooks do not reach the worker's routes. */
@@ -46,6 +47,8 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...secretHandlers(context),
       ...deviceHandlers(context),
       ...meHandlers(context),
+      ...signInHandlers(context),
+      ...signOutHandlers(context),
     },
     authorize,
   );

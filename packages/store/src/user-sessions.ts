@@ -174,6 +174,26 @@ export async function revokeUserSession(db: Queryable, actor: Actor, sessionId: 
   });
 }
 
+/**
+ * A browser that signs in again gets a new token, and the one it had ends: what knew the old token is out (rotation).
+ * Whether there was an active session.
+ */
+export async function replaceUserSession(tx: Tx, actor: Actor, replacedToken: string): Promise<boolean> {
+  if (!userSessionTokenPattern.test(replacedToken)) return false;
+  const { rows } = await sql<{ id: string; user_id: string; organization_id: string | null }>`
+    update user_sessions set revoked_at = now() where token_hash = ${hashToken(replacedToken)} and revoked_at is null
+    returning id, user_id, organization_id`.execute(tx);
+  const row = rows[0];
+  if (row === undefined) return false;
+  await recordAudit(tx, actor, {
+    action: "user.sign_out",
+    resourceId: row.user_id,
+    ...(row.organization_id === null ? {} : { organizationId: row.organization_id }),
+    attributes: { session_id: row.id, replaced: true },
+  });
+  return true;
+}
+
 /** Sign out everywhere, also at a command line that was approved and has not come for its session; how many ended. */
 export async function revokeUserSessions(
   db: Queryable,

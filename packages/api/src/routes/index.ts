@@ -11,6 +11,7 @@ import type { RouteDefinition } from "./route.ts";
 import { runRoutes } from "./runs.ts";
 import { secretRoutes } from "./secrets.ts";
 import { sessionRoutes } from "./sessions.ts";
+import { signInRoutes } from "./sign-in.ts";
 
 export { apiPrefix, environmentRoutePrefix, type RouteAccess, type RouteDefinition } from "./route.ts";
 
@@ -20,6 +21,7 @@ export const routes = {
   ...deploymentRoutes,
   ...secretRoutes,
   ...deviceRoutes,
+  ...signInRoutes,
 } as const satisfies Readonly<Record<string, RouteDefinition>>;
 
 export type Routes = typeof routes;

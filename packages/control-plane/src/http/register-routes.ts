@@ -19,6 +19,9 @@ import { parseJsonBody, parseWith } from "./parse.ts";
 /** A handler without its route's types: the table and `Handlers` have checked that they belong together. */
 type AnyHandler = (call: Call<unknown>) => Promise<{ status: number; body: unknown } | typeof answered>;
 
+/** What nobody has proved to be may send no more than this; nor is more read of a body that is not looked at. */
+const smallBodyBytes = 64 * 1024;
+
 export function registerRoutes(app: FastifyInstance, handlers: Handlers, authorize: Authorize): void {
   for (const [name, route] of Object.entries<RouteDefinition>(routes)) {
     const handle = handlers[name as RouteName] as unknown as AnyHandler;
@@ -26,6 +29,7 @@ export function registerRoutes(app: FastifyInstance, handlers: Handlers, authori
       app.route({
         method: route.method,
         url,
+        ...(takesSmallBodies(route) && { bodyLimit: smallBodyBytes }),
         // Before the body is read: who may not call does not make the server take 128 MiB.
         onRequest: async (request) => {
           if (route.multipart !== true) ignoreContentType(request);
@@ -44,6 +48,10 @@ export function registerRoutes(app: FastifyInstance, handlers: Handlers, authori
 /** The content type is not enforced (contract 1.2), not even that it is one; Fastify would refuse it. */
 function ignoreContentType({ raw }: FastifyRequest): void {
   raw.headers["content-type"] = "application/octet-stream";
+}
+
+function takesSmallBodies({ access, bodyIgnored }: RouteDefinition): boolean {
+  return access.kind === "public" || bodyIgnored === true;
 }
 
 function referenceOf(params: unknown): EnvironmentReference {
@@ -89,7 +97,7 @@ async function answer(
 
 /** An upload is read by its handler. */
 function bodyOf(route: RouteDefinition, request: FastifyRequest): unknown {
-  if (route.body === undefined || route.multipart === true) return undefined;
+  if (route.body === undefined || route.bodyIgnored === true || route.multipart === true) return undefined;
   return parseWith(route.body, parseJsonBody(request.body, route.bodyOptional === true));
 }
 

@@ -91,7 +91,18 @@ export const rules = {
   getSecret: environment(admins, "secrets:write"),
   putSecret: environment(admins, "secrets:write"),
   deleteSecret: environment(admins, "secrets:write"),
+  // Contract 11.1
+  listAuthProviders: { who: "everyone" },
+  startMagicLink: { who: "everyone" },
+  finishMagicLink: { who: "everyone" },
+  startGithub: { who: "everyone" },
+  finishGithub: { who: "everyone" },
+  startOidc: { who: "everyone" },
+  finishOidc: { who: "everyone" },
+  signInLocalOwner: { who: "everyone" },
   // Contract 12
+  signOut: { who: "signed-in", endsSession: true },
+  signOutEverywhere: { who: "signed-in", endsSession: true },
   startDeviceCode: { who: "everyone" },
   pollDeviceCode: { who: "everyone" },
   getDeviceCode: { who: "signed-in" },
