@@ -160,6 +160,7 @@ create table deployments (
 ) with ();
 CREATE INDEX deployments_by_age ON public.deployments USING btree (environment_id, created_at DESC, id DESC);
 CREATE UNIQUE INDEX deployments_by_lease ON public.deployments USING btree (lease_id) WHERE (lease_id IS NOT NULL);
+CREATE INDEX deployments_by_source ON public.deployments USING btree (source_digest);
 CREATE INDEX deployments_in_flight_content ON public.deployments USING btree (environment_id, content_hash) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 CREATE INDEX deployments_unfinished ON public.deployments USING btree (created_at) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 
@@ -195,11 +196,13 @@ create table environments (
   is_default boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  deleting_at timestamp with time zone,
   constraint environments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id),
   constraint environments_pkey PRIMARY KEY (id),
   constraint environments_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
   constraint environments_project_id_slug_key UNIQUE (project_id, slug)
 ) with ();
+CREATE INDEX environments_deleting ON public.environments USING btree (deleting_at) WHERE (deleting_at IS NOT NULL);
 
 create table idempotency_keys (
   environment_id uuid not null,
@@ -299,10 +302,12 @@ create table projects (
   is_default boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  deleting_at timestamp with time zone,
   constraint projects_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id),
   constraint projects_organization_id_slug_key UNIQUE (organization_id, slug),
   constraint projects_pkey PRIMARY KEY (id)
 ) with ();
+CREATE INDEX projects_deleting ON public.projects USING btree (deleting_at) WHERE (deleting_at IS NOT NULL);
 
 create table queues (
   environment_id uuid not null,
@@ -448,6 +453,7 @@ CREATE INDEX runs_by_age ON public.runs USING btree (environment_id, created_at 
 CREATE UNIQUE INDEX runs_by_lease ON public.runs USING btree (lease_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index);
 CREATE INDEX runs_by_status ON public.runs USING btree (environment_id, status, created_at DESC, id DESC);
+CREATE INDEX runs_by_workspace ON public.runs USING btree (workspace_id);
 CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND (NOT limited));
 CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
@@ -493,10 +499,8 @@ create table sessions (
   expired_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
-  constraint sessions_active_deployment_id_fkey FOREIGN KEY (active_deployment_id) REFERENCES deployments(id),
   constraint sessions_environment_id_external_id_key UNIQUE (environment_id, external_id),
   constraint sessions_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
-  constraint sessions_initial_deployment_id_fkey FOREIGN KEY (initial_deployment_id) REFERENCES deployments(id),
   constraint sessions_pkey PRIMARY KEY (id),
   constraint sessions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
   constraint sessions_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text, 'cancelled'::text, 'expired'::text]))),
@@ -506,7 +510,14 @@ CREATE INDEX sessions_by_status ON public.sessions USING btree (environment_id, 
 CREATE INDEX sessions_by_task ON public.sessions USING btree (environment_id, task_id, updated_at DESC, id DESC);
 CREATE INDEX sessions_by_task_status ON public.sessions USING btree (environment_id, task_id, status, updated_at DESC, id DESC);
 CREATE INDEX sessions_by_update ON public.sessions USING btree (environment_id, updated_at DESC, id DESC);
+CREATE INDEX sessions_by_workspace ON public.sessions USING btree (workspace_id);
 CREATE INDEX sessions_due ON public.sessions USING btree (expires_at) WHERE ((status = 'open'::text) AND (expires_at IS NOT NULL));
+
+create table unreferenced_sources (
+  digest text not null,
+  noted_at timestamp with time zone not null default now(),
+  constraint unreferenced_sources_pkey PRIMARY KEY (digest)
+) with ();
 
 create table user_identities (
   provider text not null,
@@ -606,7 +617,6 @@ create table workspaces (
   last_activity_at timestamp with time zone not null default now(),
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
-  constraint workspaces_deployment_sandbox_id_fkey FOREIGN KEY (deployment_sandbox_id) REFERENCES deployment_sandboxes(id),
   constraint workspaces_desired_state_check CHECK ((desired_state = ANY (ARRAY['active'::text, 'stopped'::text, 'archived'::text, 'deleted'::text]))),
   constraint workspaces_dirty_state_check CHECK ((dirty_state = ANY (ARRAY['clean'::text, 'dirty'::text, 'capturing'::text, 'capture_failed'::text, 'dirty_state_lost'::text]))),
   constraint workspaces_environment_id_external_id_key UNIQUE (environment_id, external_id),

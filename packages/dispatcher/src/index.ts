@@ -8,6 +8,7 @@ import { expireLeasesLoop } from "./expire-leases.ts";
 import { expireQueuedLoop } from "./expire-queued.ts";
 import { expireSessionsLoop } from "./expire-sessions.ts";
 import { LoopRunner } from "./loop.ts";
+import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
@@ -27,7 +28,12 @@ export interface Dispatcher {
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const logger = options.logger.child({ part: "dispatcher" });
-  const context: DispatcherContext = { db: options.db, bus: options.bus, logger };
+  const context: DispatcherContext = {
+    db: options.db,
+    bus: options.bus,
+    artifacts: options.artifacts,
+    logger,
+  };
   const intervals = { ...defaultIntervals, ...options.intervals };
   const runners = [
     reconcileLoop(context, intervals.reconcileMs),
@@ -36,6 +42,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     expireSessionsLoop(context, intervals.expireSessionsMs),
     sweepKeysLoop(context, intervals.sweepKeysMs),
     sweepIdentityLoop(context, intervals.sweepIdentityMs),
+    purgeDeletedLoop(context, intervals.purgeDeletedMs),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

@@ -1,3 +1,7 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createFolderStore } from "@helmr/artifacts";
 import { createMemoryBus } from "@helmr/coordination";
 import { type ActingScope, claimRuns, createRun, getRun } from "@helmr/store";
 import {
@@ -18,14 +22,19 @@ let database: TestDatabase;
 let scope: ActingScope;
 let task: SeededTask;
 let worker: string;
+let folder: string;
 beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "helmr-dispatcher-"));
   database = await startTestDatabase();
   const seeded = await seedEnvironment(database.db);
   scope = seeded.scope;
   task = await seedTask(database.db, scope);
   worker = await seedWorker(database.db, seeded.workerGroupId);
 });
-afterAll(() => database.stop());
+afterAll(async () => {
+  await database.stop();
+  await rm(folder, { recursive: true, force: true });
+});
 
 async function enqueue(ttl?: string) {
   const session = await seedSession(database.db, scope, task);
@@ -67,8 +76,10 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
     expireSessionsMs: 5,
     sweepKeysMs: 5,
     sweepIdentityMs: 5,
+    purgeDeletedMs: 5,
   };
-  const dispatcher = createDispatcher({ db, bus, logger: pino({ level: "silent" }), intervals });
+  const logger = pino({ level: "silent" });
+  const dispatcher = createDispatcher({ db, bus, artifacts: createFolderStore(folder), logger, intervals });
   dispatcher.start();
   try {
     const status = async (id: string) => (await getRun(db, scope, id))?.status;

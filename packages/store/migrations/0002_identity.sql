@@ -140,3 +140,24 @@ create index audit_log_by_resource on audit_log (organization_id, resource_id, i
 alter table api_keys add column created_by_user_id uuid references users on delete cascade;
 create index api_keys_by_environment on api_keys (environment_id, created_at desc, id desc);
 create index api_keys_by_creator on api_keys (created_by_user_id);
+
+-- Deletion: marked, then emptied in batches (../src/deletion). A marked row is not there for anybody but its deletion, and
+-- its slug has become its id, so that the old slug is free at once.
+alter table projects add column deleting_at timestamptz;
+alter table environments add column deleting_at timestamptz;
+create index environments_deleting on environments (deleting_at) where deleting_at is not null;
+create index projects_deleting on projects (deleting_at) where deleting_at is not null;
+-- Digests of sources whose deployments are gone: removed from the artifact store unless another deployment has them.
+create table unreferenced_sources (
+  digest text primary key,
+  noted_at timestamptz not null default now()
+);
+create index deployments_by_source on deployments (source_digest);
+-- Deleting a workspace asks whether a run or session still refers to it, once for each.
+create index runs_by_workspace on runs (workspace_id);
+create index sessions_by_workspace on sessions (workspace_id);
+-- As with runs: a reference to a row that all writers share costs a lock on it per insert. Deployments go only with their
+-- environment, whose lock a start holds, after everything that names them.
+alter table sessions drop constraint sessions_initial_deployment_id_fkey;
+alter table sessions drop constraint sessions_active_deployment_id_fkey;
+alter table workspaces drop constraint workspaces_deployment_sandbox_id_fkey;

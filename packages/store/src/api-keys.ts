@@ -20,7 +20,8 @@ const prefixLength = 16;
 export interface NewApiKey {
   readonly name: string;
   readonly scopes: readonly string[];
-  readonly expiresAt?: Date;
+  /** Default: it does not expire. */
+  readonly expiresAt?: Date | undefined;
 }
 
 /** What a request may do that presents the key. */
@@ -39,30 +40,26 @@ export async function createApiKey(
   db: Queryable,
   scope: ActingScope,
   key: NewApiKey,
-): Promise<{ readonly id: string; readonly rawKey: string }> {
+): Promise<ApiKeyRow & { readonly rawKey: string }> {
   const rawKey = `hlmr_sk_${randomBytes(32).toString("base64url")}`;
   const id = uuidv7();
-  await transaction(db, async (tx) => {
-    await tx
-      .insertInto("api_keys")
-      .values({
-        id,
-        environment_id: scope.environmentId,
-        name: key.name,
-        key_hash: hashApiKey(rawKey),
-        key_prefix: rawKey.slice(0, prefixLength),
-        scopes: [...key.scopes],
-        created_by_user_id: scope.actor.kind === "user" ? scope.actor.id : null,
-        ...(key.expiresAt === undefined ? {} : { expires_at: key.expiresAt }),
-      })
-      .execute();
+  const row = await transaction(db, async (tx) => {
+    const creator = scope.actor.kind === "user" ? (scope.actor.id ?? null) : null;
+    const { rows } = await sql<ApiKeyRow>`
+      insert into api_keys (id, environment_id, name, key_hash, key_prefix, scopes, created_by_user_id, expires_at)
+      values (${id}, ${scope.environmentId}, ${key.name}, ${hashApiKey(rawKey)}, ${rawKey.slice(0, prefixLength)},
+        ${[...key.scopes]}::text[], ${creator}, ${key.expiresAt ?? null})
+      returning ${rowColumns}`.execute(tx);
+    const [inserted] = rows;
+    if (inserted === undefined) throw new Error("the insert of a key returned no row");
     await recordScopeAudit(tx, scope, {
       action: "api_key.create",
       resourceId: id,
       attributes: { name: key.name, scopes: [...key.scopes] },
     });
+    return inserted;
   });
-  return { id, rawKey };
+  return { ...row, rawKey };
 }
 
 /** The key's grant, or undefined for a key that is unknown, expired or revoked. */
@@ -90,6 +87,7 @@ export async function findApiKey(db: Queryable, rawKey: string): Promise<ApiKeyG
     ])
     .where("k.key_hash", "=", hashApiKey(rawKey))
     .where("k.revoked_at", "is", null)
+    .where("e.deleting_at", "is", null)
     .where((where) =>
       where.or([where("k.expires_at", "is", null), where("k.expires_at", ">", sql<Date>`now()`)]),
     )
@@ -117,19 +115,45 @@ export async function touchApiKeys(db: Queryable, ids: readonly string[]): Promi
   await sql`update api_keys set last_used_at = now() where id = any(${ids}::uuid[])`.execute(db);
 }
 
-/** Whether an active key was there. */
+/** Whether the environment has the key; one that is revoked already stays as it is. */
 export async function revokeApiKey(db: Queryable, scope: ActingScope, id: string): Promise<boolean> {
   return await transaction(db, async (tx) => {
-    const { numUpdatedRows } = await tx
-      .updateTable("api_keys")
-      .set({ revoked_at: sql`now()` })
-      .where("environment_id", "=", scope.environmentId)
-      .where("id", "=", id)
-      .where("revoked_at", "is", null)
-      .executeTakeFirst();
-    if (numUpdatedRows > 0n) await recordScopeAudit(tx, scope, { action: "api_key.revoke", resourceId: id });
-    return numUpdatedRows > 0n;
+    const { rows } = await sql<{ revoked_at: Date | null }>`select revoked_at from api_keys
+      where environment_id = ${scope.environmentId} and id = ${id} for update`.execute(tx);
+    if (rows[0] === undefined) return false;
+    if (rows[0].revoked_at !== null) return true;
+    await sql`update api_keys set revoked_at = now() where id = ${id}`.execute(tx);
+    await recordScopeAudit(tx, scope, { action: "api_key.revoke", resourceId: id });
+    return true;
   });
+}
+
+export interface ApiKeyRow {
+  readonly id: string;
+  readonly name: string;
+  readonly key_prefix: string;
+  readonly scopes: readonly string[];
+  readonly status: "active" | "expired" | "revoked";
+  readonly created_at: Date;
+  readonly last_used_at: Date | null;
+  readonly expires_at: Date | null;
+  readonly revoked_at: Date | null;
+}
+
+const rowColumns = sql<ApiKeyRow>`id, name, key_prefix, scopes, created_at, last_used_at, expires_at, revoked_at,
+  case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end as status`;
+
+/** Up to `limit` keys of the environment, newest first; with a status only those. */
+export async function listApiKeys(
+  db: Queryable,
+  scope: Scope,
+  { status, limit }: { readonly status: ApiKeyRow["status"] | undefined; readonly limit: number },
+): Promise<ApiKeyRow[]> {
+  const { rows } = await sql<ApiKeyRow>`
+    select * from (select ${rowColumns} from api_keys where environment_id = ${scope.environmentId}) k
+    where ${status ?? null}::text is null or k.status = ${status ?? null}::text
+    order by created_at desc, id desc limit ${limit}`.execute(db);
+  return rows;
 }
 
 function hashApiKey(rawKey: string): Buffer {

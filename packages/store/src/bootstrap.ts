@@ -2,6 +2,8 @@
 import { sql } from "kysely";
 import { type Queryable, transaction } from "./database.ts";
 import { uuidv7 } from "./ids.ts";
+import { lockOrganizations } from "./organizations.ts";
+import { protectedEnvironments } from "./projects.ts";
 import type { Scope } from "./scope.ts";
 
 export interface DefaultTenant {
@@ -9,9 +11,6 @@ export interface DefaultTenant {
   readonly organization?: string;
   readonly project?: string;
 }
-
-/** Contract 11: every project has these two, and they keep their names. */
-const environmentColors = { production: "#16A34A", staging: "#D97706" } as const;
 
 /** Make what is missing; the same call always gives the same scopes, also when several processes call at once. */
 export async function ensureDefaultTenant(
@@ -21,6 +20,7 @@ export async function ensureDefaultTenant(
   const organizationSlug = tenant.organization ?? "default";
   const projectSlug = tenant.project ?? "default";
   return await transaction(db, async (tx) => {
+    await lockOrganizations(tx);
     const organizationId = await ensureRow(
       sql`
       insert into organizations (id, slug, name) values (${uuidv7()}, ${organizationSlug}, ${organizationSlug})
@@ -30,15 +30,16 @@ export async function ensureDefaultTenant(
     const projectId = await ensureRow(
       sql`
       insert into projects (id, organization_id, slug, name, is_default)
-      values (${uuidv7()}, ${organizationId}, ${projectSlug}, ${projectSlug}, true)
+      values (${uuidv7()}, ${organizationId}, ${projectSlug}, ${projectSlug}, not exists (
+        select from projects where organization_id = ${organizationId} and is_default and deleting_at is null))
       on conflict (organization_id, slug) do update set slug = excluded.slug returning id`,
       tx,
     );
-    const environment = async (slug: keyof typeof environmentColors): Promise<Scope> => {
+    const environment = async (slug: keyof typeof protectedEnvironments): Promise<Scope> => {
       const environmentId = await ensureRow(
         sql`
         insert into environments (id, organization_id, project_id, slug, name, color_hex, is_default)
-        values (${uuidv7()}, ${organizationId}, ${projectId}, ${slug}, ${slug}, ${environmentColors[slug]}, ${slug === "production"})
+        values (${uuidv7()}, ${organizationId}, ${projectId}, ${slug}, ${slug}, ${protectedEnvironments[slug]}, ${slug === "production"})
         on conflict (project_id, slug) do update set slug = excluded.slug returning id`,
         tx,
       );

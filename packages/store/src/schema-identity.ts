@@ -96,6 +96,7 @@ export interface IdentitySchema {
     created_at: DefaultTimestamp;
     expires_at: Timestamp;
   };
+  unreferenced_sources: { digest: string; noted_at: DefaultTimestamp };
   audit_log: {
     id: string;
     organization_id: Nullable<string>;

@@ -30,6 +30,7 @@ export interface Schema extends IdentitySchema {
     is_default: Generated<boolean>;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
+    deleting_at: NullableTimestamp;
   };
   environments: {
     id: string;
@@ -41,6 +42,7 @@ export interface Schema extends IdentitySchema {
     is_default: Generated<boolean>;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
+    deleting_at: NullableTimestamp;
   };
   api_keys: {
     id: string;

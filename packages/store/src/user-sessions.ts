@@ -114,9 +114,9 @@ export async function findUserSession(
     from user_sessions s
     join users u on u.id = s.user_id
     left join organization_members m on m.organization_id = s.organization_id and m.user_id = s.user_id
-    left join projects p on p.organization_id = m.organization_id
+    left join projects p on p.organization_id = m.organization_id and p.deleting_at is null
       and (p.id = ${project.id}::uuid or p.slug = ${project.slug}::text)
-    left join environments e on e.project_id = p.id
+    left join environments e on e.project_id = p.id and e.deleting_at is null
       and (e.id = ${environment.id}::uuid or e.slug = ${environment.slug}::text)
     where s.token_hash = ${hashToken(token)} and s.revoked_at is null and s.expires_at > now()`.execute(db);
   const row = rows[0];

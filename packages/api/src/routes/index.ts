@@ -5,8 +5,11 @@
  * Routes of an environment exist twice: `/api/...` for API keys and `/api/projects/{projectID}/environments/
  * {environmentID}/...` for user sessions (contract 1.4); `environmentRoutePrefix` is the one place that says so.
  */
+import { apiKeyRoutes } from "./api-keys.ts";
 import { deploymentRoutes } from "./deployments.ts";
 import { deviceRoutes } from "./device.ts";
+import { organizationRoutes } from "./organizations.ts";
+import { projectRoutes } from "./projects.ts";
 import type { RouteDefinition } from "./route.ts";
 import { runRoutes } from "./runs.ts";
 import { secretRoutes } from "./secrets.ts";
@@ -22,6 +25,9 @@ export const routes = {
   ...secretRoutes,
   ...deviceRoutes,
   ...signInRoutes,
+  ...projectRoutes,
+  ...apiKeyRoutes,
+  ...organizationRoutes,
 } as const satisfies Readonly<Record<string, RouteDefinition>>;
 
 export type Routes = typeof routes;

@@ -61,3 +61,11 @@ export const remove = { method: "DELETE" } as const;
 export function environment<const P extends readonly Permission[]>(...permissions: P) {
   return { access: { kind: "environment", permissions } } as const;
 }
+
+/** Open to every signed-in user. */
+export const user = { access: { kind: "user" } } as const;
+
+/** Open to active members of the session's organization, with the permission if one is named. */
+export function member<const P extends Permission | undefined = undefined>(permission?: P) {
+  return { access: { kind: "member", ...(permission === undefined ? {} : { permission }) } } as const;
+}

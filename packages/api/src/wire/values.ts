@@ -93,3 +93,23 @@ export const cursor = digits(0, Number.MAX_SAFE_INTEGER);
 export const follow = z
   .enum(["0", "1", "true", "false"])
   .transform((value) => value === "1" || value === "true");
+
+const looksLikeUuid = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+
+/** Of an organization, a project or an environment. Never a UUID: paths take either, and one must not shadow the other. */
+export const slug = z
+  .string()
+  .toLowerCase()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, {
+    error: "must start with a letter or digit, then letters, digits, - (at most 63)",
+  })
+  .refine((text) => !looksLikeUuid(text), { error: "must not look like a UUID" });
+
+const noControl = (text: string): boolean => !/\p{Cc}/u.test(text);
+
+/** What people call an organization, a project or an environment; empty means: as the slug. */
+export const displayName = z
+  .string()
+  .trim()
+  .max(80, "must be at most 80 characters")
+  .refine(noControl, "must not contain control characters");

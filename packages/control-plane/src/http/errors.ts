@@ -32,6 +32,8 @@ function describeError(error: unknown): Described {
     return { status: error.status, message: error.message.slice(0, maxMessageLength), code: error.code };
   const status = clientStatus(error);
   if (status !== undefined) return { status, message: clientMessage(status, error as Error) };
+  // foreign_key_violation: what the change refers to was deleted while it was made.
+  if (sqlStateOf(error) === "23503") return { status: 404, message: "not found: it was deleted meanwhile" };
   const refused = refusedByDatabase.get(String(sqlStateOf(error)));
   if (refused !== undefined) return { status: 400, message: refused };
   return { status: 500, message: "internal server error" };

@@ -49,7 +49,7 @@ export async function receiveDeployment(
     if (declared > maxUploadBytes) throw tooLarge();
     const { metadata, digest, sizeBytes } = await receiveParts(context, request);
     await checkSource(context, digest);
-    return await createDeployment(context.db, scope, {
+    const deployment = {
       contentHash: metadata.content_hash,
       sourceDigest: digest,
       sourceSizeBytes: sizeBytes,
@@ -58,7 +58,8 @@ export async function receiveDeployment(
       cliVersion: metadata.cli_version || undefined,
       bundleFormatVersion,
       workerProtocolVersion,
-    });
+    };
+    return await createDeployment(context.db, scope, deployment, () => context.artifacts.has(digest));
   } catch (error) {
     drain(request);
     throw asAnswer(error);

@@ -17,6 +17,7 @@ import { ApiError } from "@helmr/api";
 import { sql } from "kysely";
 import { recordScopeAudit } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
+import { lockSource } from "../deletion/index.ts";
 import { appendDeploymentEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { applyDeploymentQueues } from "../runs/index.ts";
@@ -34,16 +35,25 @@ export interface NewDeployment {
   readonly workerProtocolVersion: string;
 }
 
-/** The new deployment, or the unfinished one of the same content. */
+/**
+ * The new deployment, or the unfinished one of the same content. `isStored`: asked under the source's lock (S1 of
+ * ../deletion/sources.ts), whether it is still in the artifact store. Throws ApiError 404 when the environment is being
+ * deleted, 503 when the source was removed since it was stored.
+ */
 export async function createDeployment(
   db: Queryable,
   scope: ActingScope,
   deployment: NewDeployment,
+  isStored: () => Promise<boolean>,
 ): Promise<{ readonly deployment: DeploymentRow; readonly created: boolean }> {
   return await transaction(db, async (tx) => {
-    await sql`select from environments where id = ${scope.environmentId} for no key update`.execute(tx); // D1
+    const { rows: open } = await sql`select from environments where id = ${scope.environmentId}
+      and deleting_at is null for no key update`.execute(tx); // D1
+    if (open.length === 0) throw new ApiError(404, "environment not found");
     const inFlight = await findInFlight(tx, scope, deployment.contentHash);
     if (inFlight !== undefined) return { deployment: inFlight, created: false };
+    await lockSource(tx, deployment.sourceDigest);
+    if (!(await isStored())) throw new ApiError(503, "the source was removed meanwhile; upload it again");
     const id = uuidv7();
     await tx
       .insertInto("deployments")

@@ -14,6 +14,8 @@ export interface SandboxResources {
 export interface StartFacts {
   /** This transaction holds the idempotency key, or there is none. */
   readonly locked: boolean;
+  /** The environment is there and not being deleted; it stays so until this transaction ends. */
+  readonly environment_open: boolean;
   readonly key_fingerprint: Buffer | null;
   readonly key_session_id: string | null;
   readonly key_external_id: string | null;
@@ -42,7 +44,10 @@ export interface StartFacts {
 }
 
 /**
- * One row, always. The lock is taken before the rows are read by another start only as far as statements go: what was
+ * One row, always. The environment's lock is the one that the rows' references to it take anyway: a deletion waits for
+ * it, and a start that comes later finds the environment closed.
+ *
+ * The lock is taken before the rows are read by another start only as far as statements go: what was
  * committed between this statement's snapshot and its lock is caught by the primary key (S2).
  */
 export async function lookUpStart(tx: Tx, scope: Scope, request: StartSession): Promise<StartFacts> {
@@ -53,6 +58,7 @@ export async function lookUpStart(tx: Tx, scope: Scope, request: StartSession): 
     select
       case when ${lockName}::text is null then true
         else pg_try_advisory_xact_lock(hashtextextended(${lockName}::text, 0)) end as locked,
+      here.id is not null as environment_open,
       k.fingerprint as key_fingerprint, k.resource_id as key_session_id, ks.external_id as key_external_id,
       x.id as external_session_id, x.status as external_status, coalesce(x.expires_at <= now(), false) as external_due,
       x.start_fingerprint as external_fingerprint,
@@ -66,6 +72,7 @@ export async function lookUpStart(tx: Tx, scope: Scope, request: StartSession): 
       w.id as workspace_id, w.state as workspace_state, w.sandbox_id as workspace_sandbox_id,
       wb.definition #> '{definition,resources}' as workspace_resources
     from (select 1) as always
+    left join (select id from environments where id = ${env} and deleting_at is null for key share) here on true
     left join idempotency_keys k on k.environment_id = ${env} and k.scope_name = ${`session.start:${request.taskId}`}
       and k.key = ${key} and k.expires_at > now()
     left join sessions ks on ks.id = k.resource_id

@@ -8,7 +8,7 @@
  *
  * Three statements between begin and commit: everything the decision needs, the new rows, the run.
  */
-import { codedError } from "@helmr/api";
+import { ApiError, codedError } from "@helmr/api";
 import { sql } from "kysely";
 import { auditInsert, scopeIds } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
@@ -65,6 +65,7 @@ async function startOnce(
   fingerprint: Buffer,
 ): Promise<StartedSession | Cached> {
   const facts = await lookUpStart(tx, scope, request);
+  if (!facts.environment_open) throw new ApiError(404, "environment not found");
   if (!facts.locked) throw codedError("idempotency_pending");
   const cached = findCached(facts, request, fingerprint);
   if (cached !== undefined) {

@@ -1,0 +1,157 @@
+/**
+ * Emptying what is marked, page by page: each page is one short transaction that a crash may undo.
+ *
+ *   1 live runs      queued ones are cancelled; of a leased one the worker is told, whose next write finds no lease
+ *   2 rows           in the order below, referring rows before those they refer to
+ *   3 environment    deleted when nothing refers to it; then its project, when that is marked and empty
+ *
+ * D5 The environment's row is locked for each page: two purges of it take turns.
+ * D6 A run is deleted under its lock, in the page that found no more of its events and logs: no worker's write can add any.
+ * D7 Rows that were written while the mark waited are found by a later page, because the environment's row goes last and
+ *    only when the references to it are gone.
+ */
+import { type RawBuilder, sql } from "kysely";
+import { type Queryable, type Tx, transaction } from "../database.ts";
+import { requestCancel } from "../runs/index.ts";
+import type { Scope } from "../scope.ts";
+import type { CancelledRun } from "../sessions/index.ts";
+
+/** Rows of one page: some ten milliseconds of locks. */
+const pageRows = 2000;
+/** A chunk of a log has up to 48 KiB. */
+const pageLogs = 500;
+const pageRuns = 100;
+/** Its events, tasks, sandboxes and queues go with each. */
+const pageDeployments = 10;
+
+export interface PurgedPage {
+  /** Tell `run:<id>` and `worker:<id>` after the commit. */
+  readonly cancelledRuns: readonly CancelledRun[];
+}
+
+/**
+ * One page of the environment, or project, that was marked first. Undefined when nothing is marked, or another process is
+ * at it. Rejects with a foreign key violation in the rare case of D7: the next page finds what was added.
+ */
+export async function purgePage(db: Queryable): Promise<PurgedPage | undefined> {
+  return await transaction(db, purgeOnce);
+}
+
+async function purgeOnce(tx: Tx): Promise<PurgedPage | undefined> {
+  const { rows } = await sql<Scope>`select organization_id as "organizationId", project_id as "projectId",
+      id as "environmentId" from environments where deleting_at is not null
+    order by deleting_at, id limit 1 for update skip locked`.execute(tx); // D5
+  const [scope] = rows;
+  if (scope === undefined) return await purgeProject(tx);
+  const cancelledRuns = await cancelPage(tx, scope);
+  if (cancelledRuns.length > 0) return { cancelledRuns };
+  for (const step of steps) {
+    if ((await step(tx, scope.environmentId)) > 0) return { cancelledRuns: [] };
+  }
+  await sql`delete from environments where id = ${scope.environmentId}`.execute(tx);
+  return { cancelledRuns: [] };
+}
+
+async function purgeProject(tx: Tx): Promise<PurgedPage | undefined> {
+  const { numAffectedRows = 0n } = await sql`delete from projects where id = (
+    select p.id from projects p where p.deleting_at is not null
+      and not exists (select from environments e where e.project_id = p.id)
+    order by p.deleting_at limit 1 for update skip locked)`.execute(tx);
+  return numAffectedRows === 0n ? undefined : { cancelledRuns: [] };
+}
+
+/** Step 1. A run whose cancel was asked for is left to step 2. */
+async function cancelPage(tx: Tx, scope: Scope): Promise<CancelledRun[]> {
+  const { rows } = await sql<{ id: string }>`select id from runs where environment_id = ${scope.environmentId}
+    and status in ('queued', 'running', 'waiting') and not cancel_force order by id limit ${pageRuns}::integer
+    for update`.execute(tx);
+  const cancelled: CancelledRun[] = [];
+  for (const { id } of rows) {
+    const result = await requestCancel(tx, scope, id, { reason: "the environment was deleted", force: true });
+    if (result !== undefined) cancelled.push({ runId: id, workerInstanceId: result.workerInstanceId });
+  }
+  return cancelled;
+}
+
+/** Step 2, the tables in their order; what has `on delete cascade` goes with its parent. */
+const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
+  purgeRuns,
+  plain("run_counts"),
+  plain("sessions"),
+  plain("workspaces"),
+  plain("idempotency_keys"),
+  plain("api_keys"),
+  plain("secrets"),
+  plain("queues"),
+  plain("current_deployments"),
+  plain("deployment_versions"),
+  purgeDeployments,
+];
+
+/** Tables that hold rows of an environment, and go with runs, deployments or a step of their own: held to the schema by a test. */
+export const purgedTables: readonly string[] = [
+  "runs",
+  "run_operations",
+  "run_counts",
+  "sessions",
+  "workspaces",
+  "idempotency_keys",
+  "api_keys",
+  "secrets",
+  "queues",
+  "current_deployments",
+  "deployment_versions",
+  "deployment_sandboxes",
+  "deployment_tasks",
+  "deployments",
+];
+
+function plain(table: string): (tx: Tx, environmentId: string) => Promise<number> {
+  const name = sql.table(table);
+  return (tx, environmentId) =>
+    removed(
+      tx,
+      sql`delete from ${name} where ctid = any (array(
+        select ctid from ${name} where environment_id = ${environmentId} limit ${pageRows}::integer for update))`,
+    );
+}
+
+/** D6 */
+async function purgeRuns(tx: Tx, environmentId: string): Promise<number> {
+  const { rows } = await sql<{ id: string }>`select id from runs where environment_id = ${environmentId}
+    order by id limit ${pageRuns}::integer for update`.execute(tx);
+  if (rows.length === 0) return 0;
+  const ids = sql`${rows.map(({ id }) => id)}::uuid[]`;
+  const logs = await removed(
+    tx,
+    sql`delete from run_logs where ctid = any (array(
+      select ctid from run_logs where run_id = any (${ids}) limit ${pageLogs}::integer))`,
+  );
+  if (logs === pageLogs) return logs;
+  const events = await removed(
+    tx,
+    sql`delete from run_events where ctid = any (array(
+      select ctid from run_events where run_id = any (${ids}) limit ${pageRows}::integer))`,
+  );
+  if (events === pageRows) return events;
+  return await removed(tx, sql`delete from runs where id = any (${ids})`);
+}
+
+/** The digests of their sources are noted: what no other deployment has is removed after the commit (sources.ts). */
+async function purgeDeployments(tx: Tx, environmentId: string): Promise<number> {
+  return await removed(
+    tx,
+    sql`with gone as (
+      delete from deployments where id = any (array(
+        select id from deployments where environment_id = ${environmentId} limit ${pageDeployments}::integer for update))
+      returning source_digest
+    )
+    insert into unreferenced_sources (digest) select distinct source_digest from gone
+    on conflict (digest) do update set noted_at = now()`,
+  );
+}
+
+async function removed(tx: Tx, statement: RawBuilder<unknown>): Promise<number> {
+  const { numAffectedRows = 0n } = await statement.execute(tx);
+  return Number(numAffectedRows);
+}
