@@ -8,7 +8,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { execa } from "execa";
-import { ensureRuntime, type Runtime, RuntimeError } from "../packages/dev/src/runtime/index.ts";
+import {
+  ensureRuntime,
+  ensureTestPackages,
+  type Runtime,
+  RuntimeError,
+} from "../packages/dev/src/runtime/index.ts";
 import { closingLine, type TestTotals, TOTALS_VARIABLE } from "./lib/closing-line.ts";
 import { runChecks } from "./lib/steps.ts";
 
@@ -17,7 +22,14 @@ const root = join(import.meta.dirname, "..");
 /** Undefined when something is missing, which has been said. */
 async function installRuntime(): Promise<Runtime | undefined> {
   try {
-    return await ensureRuntime({ log: (line) => console.error(`helmr: ${line}`) });
+    const log = (line: string) => console.error(`helmr: ${line}`);
+    const runtime = await ensureRuntime({ log });
+    // Without them the few tests that need one fail, each with its name.
+    await ensureTestPackages({ log }).catch((error: unknown) => {
+      if (!(error instanceof RuntimeError)) throw error;
+      log(error.message);
+    });
+    return runtime;
   } catch (error) {
     if (!(error instanceof RuntimeError)) throw error;
     console.error(`helmr: ${error.message}`);

@@ -253,6 +253,7 @@ const errorDescriptions: Readonly<Record<number, string>> = {
   409: "The resource's state does not allow it",
   410: "Used, revoked or expired",
   413: "Larger than 128 MiB",
+  429: "Too many requests: try again after Retry-After seconds",
   502: "The sign-in provider did not answer as it should",
   429: "Too many; try again later",
 };
@@ -265,8 +266,9 @@ function responses(route: RouteDefinition): Json {
         ? { description: "Done" }
         : { description: "Success", content: successContent(route, schema) };
   }
-  const general = route.access.kind === "public" ? [400] : [400, 401, 403, 404];
-  for (const status of [...general, ...(route.errors ?? [])]) {
+  const general = route.access.kind === "public" ? [400] : [400, 401, 403, 404, 429];
+  const limited = route.rateLimit === undefined ? [] : [429];
+  for (const status of [...general, ...limited, ...(route.errors ?? [])]) {
     result[status] = {
       description: errorDescriptions[status] ?? "Error",
       content: { "application/json": { schema: schemaOf(errorEnvelope) } },

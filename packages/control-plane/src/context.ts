@@ -7,6 +7,8 @@ import type { Authenticator } from "./auth/authenticator.ts";
 import type { Mailer } from "./email/mailer.ts";
 import type { Outbox } from "./email/outbox.ts";
 import type { StreamHub } from "./http/stream-hub.ts";
+import type { RateLimiter } from "./limits/rate-limiter.ts";
+import type { RateLimits } from "./limits/rate-limits.ts";
 import type { WorkerTimings } from "./worker/index.ts";
 
 export interface ControlPlaneConfig {
@@ -14,6 +16,12 @@ export interface ControlPlaneConfig {
   readonly publicUrl: string;
   /** Open event and log streams of this process; further ones get 503. Default 2000. */
   readonly maxStreams?: number;
+  /** The same of one API key or user; further ones get 429. Default 100. */
+  readonly maxStreamsPerActor?: number;
+  /** `redis://…`: rate limits are counted there, for all processes together. Default: in memory, each for itself. */
+  readonly redisUrl?: string;
+  /** Instead of the limits of limits/rate-limits.ts, by kind. */
+  readonly rateLimits?: Partial<RateLimits>;
   /** Default `self-hosted`: one organization, created with the setup token. `managed-cloud`: users create their own. */
   readonly deploymentMode?: DeploymentMode;
   /** Creates the first organization of a self-hosted installation; without it none can be created over HTTP. */
@@ -66,6 +74,7 @@ export interface Context extends ControlPlaneOptions {
   readonly outbox: Outbox;
   readonly streams: StreamHub;
   readonly authenticator: Authenticator;
+  readonly limiter: RateLimiter;
   /** Of the browser's session cookie. */
   readonly cookieName: string;
   /** Aborts when the server closes: ends every wait of a handler. */

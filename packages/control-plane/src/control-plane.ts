@@ -12,14 +12,20 @@ import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
 import { StreamHub } from "./http/stream-hub.ts";
 import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
+import { createFailingCredentials } from "./limits/failing-credentials.ts";
+import { createRateLimiter } from "./limits/rate-limiter.ts";
 import { publicApi } from "./public-api.ts";
 import { workerRoutes } from "./worker/index.ts";
 
 const workerApiPrefix = "/api/worker/v1";
 const defaultMaxStreams = 2000;
+const defaultMaxStreamsPerActor = 100;
 /** Slow senders: headers within this, a whole request within `requestTimeoutMs` (an upload on a slow line). */
 const headersTimeoutMs = 30_000;
 const requestTimeoutMs = 15 * 60_000;
+/** All headers of a request together: 431 above. Beyond `maxHeaders` of them Node drops the rest. */
+const maxHeaderBytes = 16 * 1024;
+const maxHeaders = 100;
 
 /** At close: how long running requests may take to end by themselves, and how often idle connections are looked for. */
 const finishRequestsMs = 10_000;
@@ -35,11 +41,24 @@ export interface ControlPlane {
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const closing = new AbortController();
-  const streams = new StreamHub(options.bus, options.config.maxStreams ?? defaultMaxStreams, closing.signal);
+  const streams = new StreamHub(options.bus, closing.signal, {
+    maxStreams: options.config.maxStreams ?? defaultMaxStreams,
+    maxStreamsPerActor: options.config.maxStreamsPerActor ?? defaultMaxStreamsPerActor,
+  });
   const { publicUrl } = options.config;
   const authenticator = createAuthenticator(options.db, options.logger);
   const cookieName = sessionCookieName(publicUrl);
-  const authorize = createAuthorize({ authenticator, cookieName, publicOrigin: new URL(publicUrl).origin });
+  const limiter = createRateLimiter({
+    redisUrl: options.config.redisUrl,
+    limits: options.config.rateLimits,
+    logger: options.logger,
+  });
+  const authorize = createAuthorize({
+    authenticator,
+    failing: createFailingCredentials(limiter),
+    cookieName,
+    publicOrigin: new URL(publicUrl).origin,
+  });
   const mailer = options.mailer ?? createNoMailer();
   const outbox = createOutbox(mailer, options.logger);
   const context: Context = {
@@ -49,6 +68,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     streams,
     closing: closing.signal,
     authenticator,
+    limiter,
     cookieName,
   };
   const app = createApp(options);
@@ -65,6 +85,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   });
   app.addHook("onClose", () => authenticator.close());
   app.addHook("onClose", () => outbox.close());
+  app.addHook("onClose", () => limiter.close());
 
   let closed: Promise<void> | undefined;
   return {
@@ -107,7 +128,7 @@ async function closeServer(app: FastifyInstance, requests: { running(): number }
   }
 }
 
-function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
+function createApp({ logger, config }: ControlPlaneOptions): FastifyInstance {
   const app = Fastify({
     clientErrorHandler: refuseConnection(logger),
     frameworkErrors: refuseUrl,
@@ -121,9 +142,12 @@ function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
     exposeHeadRoutes: false,
     forceCloseConnections: "idle",
     requestTimeout: requestTimeoutMs,
-    http: { headersTimeout: headersTimeoutMs, requireHostHeader: false },
+    http: { headersTimeout: headersTimeoutMs, requireHostHeader: false, maxHeaderSize: maxHeaderBytes },
+    trustProxy: config.trustedProxies === undefined ? false : [...config.trustedProxies],
     routerOptions: { maxParamLength: 512 },
   });
+  app.server.maxHeadersCount = maxHeaders;
+  const secure = new URL(config.publicUrl).protocol === "https:";
   app.addHook("onRequest", async (request, reply) => {
     void reply.headers({
       "x-request-id": request.id,
@@ -131,6 +155,7 @@ function createApp({ logger }: ControlPlaneOptions): FastifyInstance {
       "cache-control": "no-store",
       "referrer-policy": "no-referrer",
       "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+      ...(secure && { "strict-transport-security": "max-age=31536000" }),
       "helmr-api-version": apiVersion,
     });
   });

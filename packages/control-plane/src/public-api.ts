@@ -62,5 +62,6 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...memberHandlers(context),
     },
     authorize,
+    context.limiter,
   );
 }

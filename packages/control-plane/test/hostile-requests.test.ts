@@ -49,11 +49,15 @@ describe("a subscriber that stops reading", () => {
   it("is disconnected, so that what it was sent does not stay in memory", async () => {
     const bus = createMemoryBus();
     const closing = new AbortController();
-    const hub = new StreamHub(bus, 10, closing.signal, 50);
+    const hub = new StreamHub(bus, closing.signal, {
+      maxStreams: 10,
+      maxStreamsPerActor: 10,
+      maxStalledMs: 50,
+    });
     const app = Fastify();
     app.get("/", (request, reply) =>
       hub.stream(
-        { request, reply, stillAllowed: async () => true },
+        { actor: { kind: "anonymous", label: "test" }, request, reply, stillAllowed: async () => true },
         {
           topic: "t",
           event: "e",

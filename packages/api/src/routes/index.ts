@@ -16,7 +16,13 @@ import { secretRoutes } from "./secrets.ts";
 import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
 
-export { apiPrefix, environmentRoutePrefix, type RouteAccess, type RouteDefinition } from "./route.ts";
+export {
+  apiPrefix,
+  environmentRoutePrefix,
+  type RateLimitKind,
+  type RouteAccess,
+  type RouteDefinition,
+} from "./route.ts";
 
 export const routes = {
   ...sessionRoutes,

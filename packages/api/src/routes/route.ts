@@ -29,12 +29,28 @@ export type RouteAccess =
     }
   | { readonly kind: "environment-member"; readonly permission: Permission };
 
+/**
+ * What a route counts against abuse; limits and reasons are in control-plane/src/limits/rate-limits.ts. Over the limit:
+ * 429 with Retry-After.
+ */
+export type RateLimitKind =
+  /** Asks for a way in: a magic link, a redirect to a provider. By address, and by account where the body has `email`. */
+  | "sign_in_start"
+  /** Presents what a sign-in start gave. */
+  | "sign_in_finish"
+  | "device_start"
+  | "device_poll"
+  /** Reads or decides a user code of the device flow. */
+  | "user_code"
+  | "invitation_accept";
+
 export interface RouteDefinition {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the prefix, parameters as `:name`. */
   readonly path: string;
   readonly summary: string;
   readonly access: RouteAccess;
+  readonly rateLimit?: RateLimitKind;
   readonly params?: z.ZodType;
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
@@ -47,7 +63,7 @@ export interface RouteDefinition {
   readonly stream?: string;
   /** Success bodies by status; null is no body. */
   readonly responses: Readonly<Record<number, z.ZodType | null>>;
-  /** Error statuses beyond 400, 401, 403, 404 and 5xx, which every route may answer. */
+  /** Error statuses beyond 400, 401, 403, 404, 429 and 5xx, which every route may answer. */
   readonly errors?: readonly number[];
 }
 

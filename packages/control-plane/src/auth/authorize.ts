@@ -18,6 +18,7 @@ import {
 } from "@helmr/api";
 import type { Actor, ApiKeyGrant, EnvironmentReference, Scope, UserSessionGrant } from "@helmr/store";
 import type { FastifyRequest } from "fastify";
+import type { FailingCredentials } from "../limits/failing-credentials.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type Credential, readCredential } from "./credential.ts";
 
@@ -41,6 +42,7 @@ export interface Access {
 
 export interface AuthorizeOptions {
   readonly authenticator: Authenticator;
+  readonly failing: FailingCredentials;
   readonly cookieName: string;
   /** `https://host[:port]` of the server as browsers know it. */
   readonly publicOrigin: string;
@@ -58,7 +60,7 @@ export function createAuthorize(options: AuthorizeOptions): Authorize {
     if (access.kind === "public") return { actor: anonymous(request), stillAllowed: async () => true };
     const credential = readCredential(request, options.cookieName);
     if (credential.kind === "user_session" && credential.from === "cookie") refuseForgery(request, options);
-    const decide = () => decideAccess(options.authenticator, request, access, credential, reference);
+    const decide = () => decideAccess(options, request, access, credential, reference);
     const granted = await decide();
     return {
       ...granted,
@@ -77,7 +79,7 @@ export function createAuthorize(options: AuthorizeOptions): Authorize {
 type Granted = Omit<Access, "stillAllowed">;
 
 async function decideAccess(
-  authenticator: Authenticator,
+  options: AuthorizeOptions,
   request: FastifyRequest,
   access: Exclude<RouteAccess, { kind: "public" }>,
   credential: Credential,
@@ -93,14 +95,33 @@ async function decideAccess(
   if (credential.kind === "malformed") throw unknownCredential();
   if (credential.kind === "api_key") {
     if (!takesApiKeys) throw new ApiError(401, "session authentication is required");
-    const grant = await authenticator.findApiKey(credential.token);
-    if (grant === undefined) throw unknownCredential();
+    const grant = await lookUp(options, request, credential.token, (token) =>
+      options.authenticator.findApiKey(token),
+    );
     requireAny(access.permissions, (permission) => keyMay(grant, permission));
     return { actor: actorOfKey(request, grant), scope: grant.scope };
   }
-  const user = await authenticator.findUserSession(credential.token, reference);
-  if (user === undefined) throw unknownCredential();
+  const user = await lookUp(options, request, credential.token, (token) =>
+    options.authenticator.findUserSession(token, reference),
+  );
   return decideForUser(request, access, user, reference);
+}
+
+/** What the token stands for. Throws 401 when it is nothing, or 429 when too many from that address were nothing. */
+async function lookUp<T>(
+  { failing }: AuthorizeOptions,
+  request: FastifyRequest,
+  token: string,
+  find: (token: string) => Promise<T | undefined>,
+): Promise<T> {
+  failing.check(request.ip, token);
+  const found = await find(token);
+  if (found === undefined) {
+    await failing.failed(request.ip);
+    throw unknownCredential();
+  }
+  failing.succeeded(token);
+  return found;
 }
 
 function decideForUser(

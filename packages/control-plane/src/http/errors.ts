@@ -2,6 +2,7 @@
 import { STATUS_CODES } from "node:http";
 import { ApiError, type ErrorEnvelope } from "@helmr/api";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { RateLimitedError } from "../limits/rate-limiter.ts";
 
 /** The most that is said about what a request got wrong. */
 const maxMessageLength = 2000;
@@ -17,6 +18,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   const { status, code, message } = describeError(error);
   if (status >= 500) request.log.error({ err: error }, "request failed");
   if (status === 202) void reply.header("retry-after", "1");
+  if (error instanceof RateLimitedError) void reply.header("retry-after", String(error.retryAfterSeconds));
   const envelope: ErrorEnvelope = code === undefined ? { error: message } : { error: message, code };
   return reply.code(status).type("application/json").send(envelope);
 }

@@ -1,6 +1,7 @@
 /** Turning what a client sent into checked values; every mistake is a 400 that names the field. */
-import { ApiError } from "@helmr/api";
+import { ApiError, maxJsonDepth } from "@helmr/api";
 import type { z } from "zod";
+import { isWithinJsonDepth } from "./json-depth.ts";
 
 /** Strict: a byte order mark is no JSON. */
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -16,7 +17,13 @@ export function parseJsonBody(body: unknown, emptyAllowed: boolean): unknown {
   return parseJsonText(bytes, "request body");
 }
 
+/** Counted before anything is parsed: nothing that walks the value later, here or in PostgreSQL, runs out of stack. */
+const maxBodyDepth = maxJsonDepth + 50;
+
 export function parseJsonText(bytes: Buffer, what: string): unknown {
+  if (!isWithinJsonDepth(bytes, maxBodyDepth)) {
+    throw new ApiError(400, `${what} must not be nested deeper than ${maxBodyDepth} levels`);
+  }
   try {
     return JSON.parse(utf8.decode(bytes)) as unknown;
   } catch (error) {

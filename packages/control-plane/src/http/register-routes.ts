@@ -13,6 +13,9 @@ import {
 import type { EnvironmentReference } from "@helmr/store";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Access, Authorize } from "../auth/authorize.ts";
+import { addressSubject } from "../limits/address.ts";
+import type { RateLimiter } from "../limits/rate-limiter.ts";
+import type { RateLimit } from "../limits/rate-limits.ts";
 import { answered, type Call, type Handlers } from "./handlers.ts";
 import { parseJsonBody, parseWith } from "./parse.ts";
 
@@ -22,7 +25,12 @@ type AnyHandler = (call: Call<unknown>) => Promise<{ status: number; body: unkno
 /** What nobody has proved to be may send no more than this; nor is more read of a body that is not looked at. */
 const smallBodyBytes = 64 * 1024;
 
-export function registerRoutes(app: FastifyInstance, handlers: Handlers, authorize: Authorize): void {
+export function registerRoutes(
+  app: FastifyInstance,
+  handlers: Handlers,
+  authorize: Authorize,
+  limiter: RateLimiter,
+): void {
   for (const [name, route] of Object.entries<RouteDefinition>(routes)) {
     const handle = handlers[name as RouteName] as unknown as AnyHandler;
     const register = (url: string, reference?: (params: unknown) => EnvironmentReference) =>
@@ -33,9 +41,19 @@ export function registerRoutes(app: FastifyInstance, handlers: Handlers, authori
         // Before the body is read: who may not call does not make the server take 128 MiB.
         onRequest: async (request) => {
           if (route.multipart !== true) ignoreContentType(request);
-          granted.set(request, await authorize(request, route.access, reference?.(request.params)));
+          await limit(route, limiter, "address", addressSubject(request.ip));
+          const access = await authorize(request, route.access, reference?.(request.params));
+          await limit(route, limiter, "user", access.user?.userId);
+          granted.set(request, access);
         },
-        handler: async (request, reply) => await answer(route, handle, accessOf(request), request, reply),
+        handler: async (request, reply) => {
+          const access = accessOf(request);
+          if (Object.values(request.params as object).includes("")) throw new ApiError(404, "not found");
+          if (access.scope !== undefined) refuseScopeIds(request.query);
+          const parsed = parseRequest(route, request);
+          await limit(route, limiter, "account", accountOf(parsed.body));
+          return await answer(handle, access, parsed, request, reply);
+        },
       });
     const { kind } = route.access;
     if (kind !== "environment-member") register(`${apiPrefix}${route.path}`);
@@ -54,6 +72,21 @@ function takesSmallBodies({ access, bodyIgnored }: RouteDefinition): boolean {
   return access.kind === "public" || bodyIgnored === true;
 }
 
+async function limit(
+  route: RouteDefinition,
+  limiter: RateLimiter,
+  by: RateLimit["by"],
+  subject: string | undefined,
+): Promise<void> {
+  if (route.rateLimit !== undefined) await limiter.take(route.rateLimit, by, subject);
+}
+
+/** The e-mail address that a sign-in names, whether or not anybody has it. */
+function accountOf(body: unknown): string | undefined {
+  const email = (body as { email?: unknown } | undefined)?.email;
+  return typeof email === "string" ? email.trim().toLowerCase() : undefined;
+}
+
 function referenceOf(params: unknown): EnvironmentReference {
   const { projectID, environmentID } = params as { projectID: string; environmentID: string };
   return { project: projectID, environment: environmentID };
@@ -67,24 +100,36 @@ function accessOf(request: FastifyRequest): Access {
   return access;
 }
 
+interface ParsedRequest {
+  readonly params: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+}
+
+function parseRequest(route: RouteDefinition, request: FastifyRequest): ParsedRequest {
+  return {
+    params: route.params && parseWith(route.params, request.params),
+    query: route.query && parseWith(route.query, request.query),
+    body: bodyOf(route, request),
+  };
+}
+
 async function answer(
-  route: RouteDefinition,
   handle: AnyHandler,
   access: Access,
+  parsed: ParsedRequest,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
-  if (Object.values(request.params as object).includes("")) throw new ApiError(404, "not found");
-  if (access.scope !== undefined) refuseScopeIds(request.query);
   const result = await handle({
     actor: access.actor,
     // The kind of the route decides which of them are there: see Call.
     scope: (access.scope && { ...access.scope, actor: access.actor }) as never,
     user: access.user as never,
     member: access.member as never,
-    params: (route.params && parseWith(route.params, request.params)) as undefined,
-    query: (route.query && parseWith(route.query, request.query)) as undefined,
-    body: bodyOf(route, request) as undefined,
+    params: parsed.params as undefined,
+    query: parsed.query as undefined,
+    body: parsed.body as undefined,
     request,
     reply,
     stillAllowed: access.stillAllowed,

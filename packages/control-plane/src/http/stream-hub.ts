@@ -10,10 +10,12 @@
  * E4 A stream ends within two seconds of its caller losing access: it is asked again every second.
  */
 import { once } from "node:events";
-import type { ServerResponse } from "node:http";
-import { ApiError, apiVersion } from "@helmr/api";
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { ApiError } from "@helmr/api";
 import type { LiveBus } from "@helmr/coordination";
+import type { Actor } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { RateLimitedError } from "../limits/rate-limiter.ts";
 import { answered } from "./handlers.ts";
 import { slowPollMs, WakeUp } from "./wake-up.ts";
 
@@ -44,6 +46,7 @@ export interface StreamSource {
 
 /** A call that follows: see `Call`. */
 export interface StreamCall {
+  readonly actor: Actor;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
   stillAllowed(): Promise<boolean>;
@@ -53,27 +56,40 @@ const maxStreamMs = 30 * 60_000;
 /** E4 */
 const askAgainMs = 1000;
 const defaultMaxStalledMs = 60_000;
+/** Streams end when they end: a guess that does not make clients press. */
+const retryStreamAfterSeconds = 10;
+
+export interface StreamLimits {
+  readonly maxStreams: number;
+  readonly maxStreamsPerActor: number;
+  /** E3. Default a minute. */
+  readonly maxStalledMs?: number;
+}
 
 export class StreamHub {
   readonly #bus: LiveBus;
-  readonly #maxStreams: number;
+  readonly #limits: StreamLimits;
   readonly #closing: AbortSignal;
-  readonly #maxStalledMs: number;
   readonly #open = new Set<Promise<void>>();
+  /** How many of `#open` are whose; nobody who has none. */
+  readonly #openByActor = new Map<string, number>();
   #reserved = 0;
 
-  constructor(bus: LiveBus, maxStreams: number, closing: AbortSignal, maxStalledMs = defaultMaxStalledMs) {
-    this.#maxStalledMs = maxStalledMs;
+  constructor(bus: LiveBus, closing: AbortSignal, limits: StreamLimits) {
     this.#bus = bus;
-    this.#maxStreams = maxStreams;
+    this.#limits = limits;
     this.#closing = closing;
   }
 
-  /** Takes over the reply. Throws ApiError 503 when too many streams are open. */
+  /** Takes over the reply. Throws ApiError 503 when too many streams are open, 429 when too many are this actor's. */
   async stream(call: StreamCall, source: StreamSource): Promise<typeof answered> {
     this.#requireRoom();
+    const ended = this.#countActor(call.actor);
     call.reply.hijack();
-    const running = this.#run(call, source).finally(() => this.#open.delete(running));
+    const running = this.#run(call, source).finally(() => {
+      this.#open.delete(running);
+      ended();
+    });
     this.#open.add(running);
     await running;
     return answered;
@@ -90,8 +106,21 @@ export class StreamHub {
     };
   }
 
+  /** Call what it gives when the stream has ended. */
+  #countActor({ kind, id }: Actor): () => void {
+    const name = `${kind} ${id ?? ""}`;
+    const before = this.#openByActor.get(name) ?? 0;
+    if (before >= this.#limits.maxStreamsPerActor) throw new RateLimitedError(retryStreamAfterSeconds);
+    this.#openByActor.set(name, before + 1);
+    return () => {
+      const left = (this.#openByActor.get(name) ?? 1) - 1;
+      if (left === 0) this.#openByActor.delete(name);
+      else this.#openByActor.set(name, left);
+    };
+  }
+
   #requireRoom(): void {
-    if (this.#open.size + this.#reserved >= this.#maxStreams || this.#closing.aborted) {
+    if (this.#open.size + this.#reserved >= this.#limits.maxStreams || this.#closing.aborted) {
       throw new ApiError(503, "too many streams and waiting requests are open; try again");
     }
   }
@@ -108,11 +137,10 @@ export class StreamHub {
     const signal = AbortSignal.any([gone.signal, this.#closing]);
     try {
       response.writeHead(200, {
+        ...(reply.getHeaders() as OutgoingHttpHeaders),
         "content-type": "text/event-stream",
         "cache-control": "no-cache",
         "x-accel-buffering": "no",
-        "helmr-api-version": apiVersion,
-        "x-request-id": request.id,
       });
       response.flushHeaders();
       await this.#follow(response, source, stillAllowed, signal);
@@ -148,7 +176,7 @@ export class StreamHub {
           response,
           page.frames.map((frame) => formatFrame(source.event, frame)).join(""),
           signal,
-          this.#maxStalledMs,
+          this.#limits.maxStalledMs ?? defaultMaxStalledMs,
         ); // E2
         lastWriteMs = Date.now();
       }
@@ -156,7 +184,7 @@ export class StreamHub {
       if (page.full) continue;
       await wakeUp.wait(Math.min(slowPollMs, source.keepAliveMs));
       if (Date.now() - lastWriteMs < source.keepAliveMs) continue;
-      await write(response, ": keep-alive\n\n", signal, this.#maxStalledMs);
+      await write(response, ": keep-alive\n\n", signal, this.#limits.maxStalledMs ?? defaultMaxStalledMs);
       lastWriteMs = Date.now();
     }
   }

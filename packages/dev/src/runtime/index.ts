@@ -20,6 +20,7 @@ import { ensureRunsc } from "./runsc.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
 
 export { RuntimeError } from "./context.ts";
+export { ensureTestPackages } from "./system-packages.ts";
 
 export interface Runtime {
   readonly runscPath: string;

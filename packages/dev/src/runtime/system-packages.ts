@@ -35,6 +35,11 @@ const imageBuildNeeds: readonly Need[] = [
   },
 ];
 
+/** Needed only by tests: rate limits are counted in a real Redis. */
+const testNeeds: readonly Need[] = [
+  { proof: "redis-server", debian: "redis-server", fedora: "redis", arch: "redis" },
+];
+
 const debianCertificates: Need = {
   proof: "/etc/ssl/certs/ca-certificates.crt",
   debian: "ca-certificates",
@@ -93,7 +98,7 @@ export async function canInstallDebianPackages(): Promise<boolean> {
   return isRoot() && (await family()) === "debian";
 }
 
-async function ensure(list: readonly Need[], context: RuntimeContext): Promise<void> {
+async function ensure(list: readonly Need[], context: Pick<RuntimeContext, "log">): Promise<void> {
   const missing = list.filter(({ proof }) => !isThere(proof));
   if (missing.length === 0) return;
   const system = await family();
@@ -128,4 +133,9 @@ export async function ensureSystemPackages(context: RuntimeContext): Promise<voi
 /** Have the programs that build the base image. */
 export async function ensureImageBuildPackages(context: RuntimeContext): Promise<void> {
   await ensure(imageBuildNeeds, context);
+}
+
+/** Have the programs that only tests need. @throws RuntimeError that names them, where they cannot be installed. */
+export async function ensureTestPackages(context: Pick<RuntimeContext, "log">): Promise<void> {
+  await ensure(testNeeds, context);
 }

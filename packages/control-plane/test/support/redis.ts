@@ -1,0 +1,74 @@
+/** A redis-server of the test's own, on a socket in a folder of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { vi } from "vitest";
+
+export interface TestRedis {
+  readonly url: string;
+  /** Hold the process: it keeps its connections and answers nothing. */
+  pause(): void;
+  resume(): void;
+  /** Ends the server, as kill -9 does; `start` brings it back on the same socket, empty. */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startRedis(): Promise<TestRedis> {
+  const folder = await mkdtemp(join(tmpdir(), "helmr-redis-"));
+  const socket = join(folder, "s");
+  let child: ChildProcess | undefined;
+  const start = async () => {
+    const started = spawn(
+      "redis-server",
+      ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", folder],
+      { stdio: "ignore" },
+    );
+    child = started;
+    let problem: Error | undefined;
+    started.once("error", (error) => {
+      problem = error;
+    });
+    await vi.waitUntil(
+      async () => {
+        if (problem) throw new Error(`install the package redis-server: ${problem.message}`);
+        return await answers(socket);
+      },
+      { timeout: 30_000, interval: 20 },
+    );
+  };
+  const kill = async () => {
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill("SIGKILL");
+    await exited;
+  };
+  await start();
+  return {
+    url: `unix://${socket}`,
+    pause: () => child?.kill("SIGSTOP"),
+    resume: () => child?.kill("SIGCONT"),
+    kill,
+    start,
+    stop: async () => {
+      await kill();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath, () => socket.write("PING\r\n"));
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once("data", (data) => end(data.toString().startsWith("+PONG")));
+    socket.once("error", () => end(false));
+  });
+}
