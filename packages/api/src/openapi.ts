@@ -255,7 +255,6 @@ const errorDescriptions: Readonly<Record<number, string>> = {
   413: "Larger than 128 MiB",
   429: "Too many requests: try again after Retry-After seconds",
   502: "The sign-in provider did not answer as it should",
-  429: "Too many; try again later",
 };
 
 function responses(route: RouteDefinition): Json {
