@@ -77,6 +77,7 @@ async function startParts(
     bus,
     artifacts: createFolderStore(join(folder, "artifacts")),
     secretCipher: createSecretCipher({ current: randomBytes(32).toString("base64") }),
+    authSecret: randomBytes(32),
     config: { publicUrl: "http://127.0.0.1" },
     logger: pino({ level: "error" }, pino.destination(2)),
   });

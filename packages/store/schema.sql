@@ -92,6 +92,16 @@ create table deployment_sandboxes (
   constraint deployment_sandboxes_pkey PRIMARY KEY (id)
 ) with ();
 
+create table deployment_streams (
+  deployment_id uuid not null,
+  name text not null,
+  direction text not null,
+  schema_vendor text,
+  constraint deployment_streams_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
+  constraint deployment_streams_direction_check CHECK ((direction = ANY (ARRAY['input'::text, 'output'::text]))),
+  constraint deployment_streams_pkey PRIMARY KEY (deployment_id, direction, name)
+) with ();
+
 create table deployment_tasks (
   id uuid not null,
   deployment_id uuid not null,
@@ -185,6 +195,12 @@ create table device_codes (
 ) with ();
 CREATE INDEX device_codes_by_user ON public.device_codes USING btree (user_id) WHERE (status = 'approved'::text);
 CREATE INDEX device_codes_due ON public.device_codes USING btree (expires_at);
+
+create table discarded_artifacts (
+  digest text not null,
+  discarded_at timestamp with time zone not null default now(),
+  constraint discarded_artifacts_pkey PRIMARY KEY (digest)
+) with ();
 
 create table environments (
   id uuid not null,
@@ -309,6 +325,28 @@ create table projects (
 ) with ();
 CREATE INDEX projects_deleting ON public.projects USING btree (deleting_at) WHERE (deleting_at IS NOT NULL);
 
+create table public_access_tokens (
+  id uuid not null,
+  environment_id uuid not null,
+  token_hash bytea not null,
+  scope_type text not null,
+  session_id uuid not null,
+  stream text not null,
+  correlation_id text,
+  max_uses integer,
+  uses integer not null default 0,
+  expires_at timestamp with time zone not null,
+  revoked_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  constraint public_access_tokens_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint public_access_tokens_pkey PRIMARY KEY (id),
+  constraint public_access_tokens_scope_type_check CHECK ((scope_type = ANY (ARRAY['session.input.send'::text, 'session.output.read'::text]))),
+  constraint public_access_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  constraint public_access_tokens_token_hash_key UNIQUE (token_hash)
+) with ();
+CREATE INDEX public_access_tokens_by_session ON public.public_access_tokens USING btree (session_id);
+CREATE INDEX public_access_tokens_due ON public.public_access_tokens USING btree (expires_at);
+
 create table queues (
   environment_id uuid not null,
   name text not null,
@@ -316,6 +354,22 @@ create table queues (
   constraint queues_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint queues_pkey PRIMARY KEY (environment_id, name)
 ) with ();
+
+create table run_checkpoints (
+  id uuid not null,
+  run_id uuid not null,
+  wait_id uuid not null,
+  manifest jsonb not null,
+  artifact_digest text not null,
+  size_bytes bigint not null,
+  failed_restores integer not null default 0,
+  created_at timestamp with time zone not null default now(),
+  constraint run_checkpoints_pkey PRIMARY KEY (id),
+  constraint run_checkpoints_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+  constraint run_checkpoints_run_id_key UNIQUE (run_id),
+  constraint run_checkpoints_wait_id_fkey FOREIGN KEY (wait_id) REFERENCES run_waits(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX run_checkpoints_by_artifact ON public.run_checkpoints USING btree (artifact_digest);
 
 create table run_counts (
   environment_id uuid not null,
@@ -383,6 +437,39 @@ create table run_operations (
 CREATE UNIQUE INDEX run_operations_idempotency ON public.run_operations USING btree (run_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 CREATE INDEX run_operations_pending ON public.run_operations USING btree (run_id) WHERE (status = 'pending'::text);
 
+create table run_waits (
+  id uuid not null,
+  environment_id uuid not null,
+  run_id uuid not null,
+  attempt_number integer not null,
+  number integer not null,
+  kind text not null,
+  status text not null,
+  params jsonb not null,
+  metadata jsonb not null default '{}'::jsonb,
+  tags text[] not null default '{}'::text[],
+  stream_id uuid,
+  correlation_id text,
+  after_sequence bigint,
+  token_id uuid,
+  timeout_at timestamp with time zone,
+  result json,
+  created_at timestamp with time zone not null default now(),
+  resolved_at timestamp with time zone,
+  constraint run_waits_check CHECK (((status = 'pending'::text) = (resolved_at IS NULL))),
+  constraint run_waits_kind_check CHECK ((kind = ANY (ARRAY['stream'::text, 'token'::text, 'timer'::text]))),
+  constraint run_waits_pkey PRIMARY KEY (id),
+  constraint run_waits_run_id_attempt_number_number_key UNIQUE (run_id, attempt_number, number),
+  constraint run_waits_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+  constraint run_waits_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'timed_out'::text, 'cancelled'::text]))),
+  constraint run_waits_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES session_streams(id) ON DELETE CASCADE,
+  constraint run_waits_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX run_waits_due ON public.run_waits USING btree (timeout_at) WHERE ((status = 'pending'::text) AND (timeout_at IS NOT NULL));
+CREATE INDEX run_waits_on_stream ON public.run_waits USING btree (stream_id) WHERE ((status = 'pending'::text) AND (stream_id IS NOT NULL));
+CREATE INDEX run_waits_on_token ON public.run_waits USING btree (token_id) WHERE ((status = 'pending'::text) AND (token_id IS NOT NULL));
+CREATE UNIQUE INDEX run_waits_pending ON public.run_waits USING btree (run_id) WHERE (status = 'pending'::text);
+
 create table runs (
   id uuid not null,
   environment_id uuid not null,
@@ -438,17 +525,25 @@ create table runs (
   updated_at timestamp with time zone not null default now(),
   started_at timestamp with time zone,
   ended_at timestamp with time zone,
-  constraint runs_check CHECK (((status = ANY (ARRAY['running'::text, 'waiting'::text])) = (lease_id IS NOT NULL))),
+  checkpoint_id uuid,
+  active_ms bigint not null default 0,
   constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
-  constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
+  constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'waiting'::text, 'parked'::text, 'resume_queued'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
+  constraint runs_lease_check CHECK (
+CASE
+    WHEN (status = 'running'::text) THEN (lease_id IS NOT NULL)
+    WHEN (status = 'waiting'::text) THEN true
+    ELSE (lease_id IS NULL)
+END),
+  constraint runs_parked_check CHECK (((execution_status = 'parked'::text) = ((status = 'waiting'::text) AND (lease_id IS NULL)))),
   constraint runs_pkey PRIMARY KEY (id),
   constraint runs_reason_check CHECK ((reason = ANY (ARRAY['initial'::text, 'input'::text]))),
   constraint runs_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id),
   constraint runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text]))),
   constraint runs_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id)
 ) with (fillfactor=75, autovacuum_vacuum_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
-CREATE INDEX runs_active_in_lane ON public.runs USING btree (environment_id, queue_name, lane_key) WHERE ((status = 'running'::text) AND limited);
-CREATE UNIQUE INDEX runs_active_in_workspace ON public.runs USING btree (workspace_id) WHERE (status = ANY (ARRAY['running'::text, 'waiting'::text]));
+CREATE INDEX runs_active_in_lane ON public.runs USING btree (environment_id, queue_name, lane_key) WHERE (limited AND (lease_id IS NOT NULL));
+CREATE UNIQUE INDEX runs_active_in_workspace ON public.runs USING btree (workspace_id) WHERE ((status = ANY (ARRAY['running'::text, 'waiting'::text])) OR (execution_status = 'resume_queued'::text));
 CREATE INDEX runs_by_age ON public.runs USING btree (environment_id, created_at DESC, id DESC);
 CREATE UNIQUE INDEX runs_by_lease ON public.runs USING btree (lease_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index);
@@ -478,6 +573,29 @@ create table secrets (
   constraint secrets_pkey PRIMARY KEY (environment_id, name)
 ) with ();
 CREATE INDEX secrets_by_key ON public.secrets USING btree (key_id, environment_id, name);
+
+create table session_continuations (
+  session_id uuid not null,
+  environment_id uuid not null,
+  requested_at timestamp with time zone not null default now(),
+  constraint session_continuations_pkey PRIMARY KEY (session_id),
+  constraint session_continuations_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+) with ();
+
+create table session_streams (
+  id uuid not null,
+  environment_id uuid not null,
+  session_id uuid not null,
+  name text not null,
+  direction text not null,
+  sequence bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  constraint session_streams_direction_check CHECK ((direction = ANY (ARRAY['input'::text, 'output'::text]))),
+  constraint session_streams_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint session_streams_pkey PRIMARY KEY (id),
+  constraint session_streams_session_id_direction_name_key UNIQUE (session_id, direction, name),
+  constraint session_streams_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+) with (fillfactor=75);
 
 create table sessions (
   id uuid not null,
@@ -512,6 +630,56 @@ CREATE INDEX sessions_by_task_status ON public.sessions USING btree (environment
 CREATE INDEX sessions_by_update ON public.sessions USING btree (environment_id, updated_at DESC, id DESC);
 CREATE INDEX sessions_by_workspace ON public.sessions USING btree (workspace_id);
 CREATE INDEX sessions_due ON public.sessions USING btree (expires_at) WHERE ((status = 'open'::text) AND (expires_at IS NOT NULL));
+
+create table stream_cursors (
+  stream_id uuid not null,
+  correlation_id text not null,
+  committed_sequence bigint not null default 0,
+  taken_sequence bigint not null default 0,
+  constraint stream_cursors_pkey PRIMARY KEY (stream_id, correlation_id),
+  constraint stream_cursors_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES session_streams(id) ON DELETE CASCADE
+) with ();
+
+create table stream_records (
+  stream_id uuid not null,
+  sequence bigint not null,
+  id uuid not null,
+  data json not null,
+  correlation_id text,
+  content_type text not null,
+  idempotency_key text,
+  fingerprint bytea,
+  created_at timestamp with time zone not null default now(),
+  constraint stream_records_pkey PRIMARY KEY (stream_id, sequence),
+  constraint stream_records_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES session_streams(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX stream_records_by_correlation ON public.stream_records USING btree (stream_id, correlation_id, sequence) WHERE (correlation_id IS NOT NULL);
+CREATE UNIQUE INDEX stream_records_idempotency ON public.stream_records USING btree (stream_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
+create table tokens (
+  id uuid not null,
+  environment_id uuid not null,
+  status text not null,
+  timeout_at timestamp with time zone not null,
+  data json,
+  tags text[] not null default '{}'::text[],
+  metadata jsonb not null default '{}'::jsonb,
+  idempotency_key text,
+  fingerprint bytea,
+  run_id uuid,
+  created_at timestamp with time zone not null default now(),
+  completed_at timestamp with time zone,
+  cancelled_at timestamp with time zone,
+  constraint tokens_check CHECK (((status = 'completed'::text) = (completed_at IS NOT NULL))),
+  constraint tokens_check1 CHECK (((status = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
+  constraint tokens_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint tokens_pkey PRIMARY KEY (id),
+  constraint tokens_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'cancelled'::text])))
+) with ();
+CREATE INDEX tokens_by_age ON public.tokens USING btree (environment_id, id);
+CREATE INDEX tokens_by_status ON public.tokens USING btree (environment_id, status, id);
+CREATE INDEX tokens_due ON public.tokens USING btree (environment_id, timeout_at) WHERE (status = 'pending'::text);
+CREATE UNIQUE INDEX tokens_idempotency ON public.tokens USING btree (environment_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 create table unreferenced_sources (
   digest text not null,

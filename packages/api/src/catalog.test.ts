@@ -19,6 +19,7 @@ const good: Catalog = {
     },
   ],
   queues: [],
+  streams: [],
   sandboxes: [
     {
       id: "box",

@@ -16,6 +16,8 @@ const text = (max: number) =>
     .max(max, `must be at most ${max} characters`)
     .refine((value) => !value.includes("\0"), { error: "must not contain NUL" });
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, { error: "is no id" });
+/** Contract 1.7. */
+const streamId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,255}$/, { error: "is no stream name" });
 const queueId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$/, { error: "is no queue name" });
 const hasNoParents = (path: string): boolean => !path.split("/").includes("..");
 const path = text(4095).refine(hasNoParents, { error: 'must not contain ".."' });
@@ -195,5 +197,16 @@ export const catalog = z.strictObject({
     .array(z.strictObject({ id: queueId, concurrency_limit: z.int32().positive().nullable() }))
     .max(2000),
   sandboxes: z.array(catalogSandbox).max(200),
+  /** Declared with `streams.input` and `streams.output`; one per direction and name. */
+  streams: z
+    .array(
+      z.strictObject({
+        name: streamId,
+        direction: z.enum(["input", "output"]),
+        schema_vendor: text(128).optional(),
+      }),
+    )
+    .max(2000)
+    .default([]),
 });
 export type Catalog = z.infer<typeof catalog>;

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-/** Codes of contract 1.3. A code that its own issue brings (streams, tokens, workspaces) is added with that issue. */
+/** Codes of contract 1.3. A code that its own issue brings (workspaces) is added with that issue. */
 export const errorRegistry = {
   task_archived: { status: 409, message: "the task is archived; deploy a version that declares it" },
   task_not_deployed: {
@@ -38,7 +38,7 @@ export const errorRegistry = {
     message: "this idempotency_key started a session with another external_id; use a new key",
   },
   session_terminal: { status: 409, message: "the session is not open any more; start a new one" },
-  session_expired: { status: 409, message: "the session is expired; start a new one" },
+  session_expired: { status: 410, message: "the session is expired; start a new one" },
   session_has_no_current_run: { status: 409, message: "the session has no current run" },
   close_run_active: {
     status: 409,
@@ -49,6 +49,16 @@ export const errorRegistry = {
     message:
       "expires_at can only be moved to a later time, and only where the session has one that is not over yet",
   },
+  stream_not_found: {
+    status: 404,
+    message: "stream not found: declare it with streams.input or streams.output in a task module, and deploy",
+  },
+  stream_direction_mismatch: { status: 404, message: "the stream is declared in the other direction" },
+  token_not_found: { status: 404, message: "token not found" },
+  token_expired: { status: 410, message: "the token is expired" },
+  token_cancelled: { status: 409, message: "the token was cancelled" },
+  token_completion_conflict: { status: 409, message: "the token was completed with other data" },
+  token_scope_denied: { status: 403, message: "the token does not allow this" },
   /** The one "error" with a 2xx status: the same start is in flight, ask again (contract 3.1). */
   idempotency_pending: { status: 202, message: "session_start_pending" },
   coordination_unavailable: { status: 503, message: "coordination is unavailable; try again" },

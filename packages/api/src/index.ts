@@ -7,3 +7,4 @@ export * from "./permissions.ts";
 export * from "./routes/index.ts";
 export * from "./wire/index.ts";
 export * from "./worker-api.ts";
+export * from "./worker-waits-api.ts";

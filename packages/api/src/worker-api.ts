@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { catalog, catalogSandbox, catalogSecret } from "./catalog.ts";
+import { resume } from "./worker-waits-api.ts";
 
 export const workerProtocolVersion = "helmr.worker.v1";
 
@@ -32,6 +33,8 @@ export const registerWorkerRequest = z.strictObject({
     architecture: z.enum(["x64", "arm64"]),
     limits: z.strictObject({ cpu: z.boolean(), memory: z.boolean(), disk: z.boolean() }),
     network: z.boolean(),
+    /** Which checkpoints it can restore: those with the same text in their manifest. Absent: none. */
+    checkpoint_compatibility: z.string().max(512).optional(),
   }),
 });
 export const registerWorkerResponse = z.strictObject({
@@ -93,6 +96,12 @@ export const runAssignment = z.strictObject({
   payload_json: z.string(),
   metadata_json: z.string(),
   max_duration_seconds: z.int(),
+  /** Already used of it, in earlier leases of this attempt. */
+  active_ms: z.int().nonnegative(),
+  /** This worker had the workspace last; else what it may have on its disk is old, and must go. */
+  workspace_is_here: z.boolean(),
+  /** Set: restore this checkpoint instead of starting the task. */
+  resume: resume.optional(),
   /** Declared secrets with their values: held in memory only, never logged. */
   secrets: z.array(z.strictObject({ placement: catalogSecret, value: z.string() })),
 });

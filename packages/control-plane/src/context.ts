@@ -9,6 +9,7 @@ import type { Outbox } from "./email/outbox.ts";
 import type { StreamHub } from "./http/stream-hub.ts";
 import type { RateLimiter } from "./limits/rate-limiter.ts";
 import type { RateLimits } from "./limits/rate-limits.ts";
+import type { TokenSecrets } from "./tokens.ts";
 import type { WorkerTimings } from "./worker/index.ts";
 
 export interface ControlPlaneConfig {
@@ -60,6 +61,8 @@ export interface ControlPlaneOptions {
   readonly bus: LiveBus;
   readonly artifacts: ArtifactStore;
   readonly secretCipher: SecretCipher;
+  /** 32 bytes or more: the secrets of tokens are derived from it. */
+  readonly authSecret: Buffer;
   readonly config: ControlPlaneConfig;
   readonly logger: Logger;
   /** Default: no e-mail. Closed by whoever made it, after the control plane. */
@@ -72,6 +75,7 @@ export interface Context extends ControlPlaneOptions {
   readonly mailer: Mailer;
   /** Sends in the background what nobody waits for. */
   readonly outbox: Outbox;
+  readonly tokenSecrets: TokenSecrets;
   readonly streams: StreamHub;
   readonly authenticator: Authenticator;
   readonly limiter: RateLimiter;

@@ -15,6 +15,7 @@ import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./
 import { createFailingCredentials } from "./limits/failing-credentials.ts";
 import { createRateLimiter } from "./limits/rate-limiter.ts";
 import { publicApi } from "./public-api.ts";
+import { createTokenSecrets } from "./tokens.ts";
 import { workerRoutes } from "./worker/index.ts";
 
 const workerApiPrefix = "/api/worker/v1";
@@ -59,12 +60,14 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     cookieName,
     publicOrigin: new URL(publicUrl).origin,
   });
+  const tokenSecrets = createTokenSecrets(options.authSecret, publicUrl);
   const mailer = options.mailer ?? createNoMailer();
   const outbox = createOutbox(mailer, options.logger);
   const context: Context = {
     ...options,
     mailer,
     outbox,
+    tokenSecrets,
     streams,
     closing: closing.signal,
     authenticator,
@@ -80,6 +83,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     db: options.db,
     bus: options.bus,
     secretCipher: options.secretCipher,
+    tokenSecrets,
     closing: closing.signal,
     ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
   });

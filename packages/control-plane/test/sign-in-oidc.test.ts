@@ -256,6 +256,7 @@ describe("the provider", () => {
       bus: server.bus,
       artifacts: createFolderStore("/nonexistent"),
       secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
+      authSecret: Buffer.alloc(32, 9),
       config: { publicUrl, oidc },
       logger: pino({ level: "silent" }),
     });

@@ -64,6 +64,7 @@ describe("sign-out", () => {
       bus: server.bus,
       artifacts: createFolderStore("/nonexistent"),
       secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
+      authSecret: Buffer.alloc(32, 9),
       config: { publicUrl },
       logger: pino({ level: "silent" }),
     });

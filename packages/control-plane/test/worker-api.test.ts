@@ -27,6 +27,7 @@ import {
 import Fastify, { type FastifyInstance } from "fastify";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createTokenSecrets } from "../src/tokens.ts";
 import { workerRoutes } from "../src/worker/index.ts";
 
 const bootstrapToken = `hlmr_bt_${randomBytes(32).toString("base64url")}`;
@@ -41,7 +42,8 @@ beforeAll(async () => {
   ({ scope } = await seedEnvironment(database.db));
   await ensureBootstrapToken(database.db, bootstrapToken);
   app = Fastify();
-  const options = { db: database.db, bus, secretCipher, closing: closing.signal, prefix: "/w" };
+  const tokenSecrets = createTokenSecrets(Buffer.alloc(32, 9), "http://127.0.0.1");
+  const options = { db: database.db, bus, secretCipher, tokenSecrets, closing: closing.signal, prefix: "/w" };
   await app.register(workerRoutes, options);
 });
 afterAll(async () => {

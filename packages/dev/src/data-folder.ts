@@ -21,6 +21,8 @@ export interface StackState {
   /** The key before, while secrets are still under it. */
   readonly secretEncryptionKeyOld?: string;
   readonly bootstrapToken: string;
+  /** 32 bytes, base64: what secrets of tokens are derived from. */
+  readonly authSecret: string;
   readonly apiKey?: string;
   /** Of the local owner. */
   readonly sessionToken?: string;
@@ -78,13 +80,20 @@ function newState(): StackState {
     format: 1,
     installationId: randomUUID(),
     secretEncryptionKey: randomBytes(32).toString("base64"),
+    authSecret: randomBytes(32).toString("base64"),
     bootstrapToken: `hlmr_wb_${randomBytes(32).toString("base64url")}`,
   };
 }
 
 function parseState(text: string, file: string): StackState {
   const state = JSON.parse(text) as Partial<StackState>;
-  if (state.format !== 1 || !state.installationId || !state.secretEncryptionKey || !state.bootstrapToken) {
+  if (
+    state.format !== 1 ||
+    !state.installationId ||
+    !state.secretEncryptionKey ||
+    !state.bootstrapToken ||
+    !state.authSecret
+  ) {
     throw new Error(
       `${file} was not written by this version of Helmr; start with --reset, or use another --data-dir`,
     );

@@ -106,6 +106,7 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
       current: state.secretEncryptionKey,
       old: state.secretEncryptionKeyOld,
     }),
+    authSecret: Buffer.from(state.authSecret, "base64"),
     config: { publicUrl: `http://127.0.0.1:${port}`, localOwnerId },
     logger,
   });

@@ -18,6 +18,8 @@ export interface DispatcherIntervals {
   readonly expireQueuedMs: number;
   readonly expireLeasesMs: number;
   readonly expireSessionsMs: number;
+  readonly expireWaitsMs: number;
+  readonly continueSessionsMs: number;
   readonly sweepKeysMs: number;
   readonly sweepIdentityMs: number;
   readonly purgeDeletedMs: number;
@@ -29,6 +31,9 @@ export const defaultIntervals: DispatcherIntervals = {
   expireQueuedMs: 1_000,
   expireLeasesMs: 1_000,
   expireSessionsMs: 1_000,
+  // How late a parked run hears that its timer is over.
+  expireWaitsMs: 250,
+  continueSessionsMs: 1_000,
   sweepKeysMs: 60_000,
   sweepIdentityMs: 60_000,
   purgeDeletedMs: 1_000,

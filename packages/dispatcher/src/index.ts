@@ -4,9 +4,11 @@
  */
 import type { Logger } from "pino";
 import { type DispatcherContext, type DispatcherIntervals, defaultIntervals } from "./context.ts";
+import { continueSessionsLoop } from "./continue-sessions.ts";
 import { expireLeasesLoop } from "./expire-leases.ts";
 import { expireQueuedLoop } from "./expire-queued.ts";
 import { expireSessionsLoop } from "./expire-sessions.ts";
+import { expireWaitsLoop } from "./expire-waits.ts";
 import { LoopRunner } from "./loop.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
@@ -40,6 +42,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     expireQueuedLoop(context, intervals.expireQueuedMs),
     expireLeasesLoop(context, intervals.expireLeasesMs),
     expireSessionsLoop(context, intervals.expireSessionsMs),
+    expireWaitsLoop(context, intervals.expireWaitsMs),
+    continueSessionsLoop(context, intervals.continueSessionsMs),
     sweepKeysLoop(context, intervals.sweepKeysMs),
     sweepIdentityLoop(context, intervals.sweepIdentityMs),
     purgeDeletedLoop(context, intervals.purgeDeletedMs),

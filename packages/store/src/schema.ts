@@ -14,13 +14,23 @@ import type {
   Timestamp,
 } from "./schema-columns.ts";
 import type { IdentitySchema } from "./schema-identity.ts";
+import type { WaitsSchema } from "./schema-waits.ts";
 
 export type RunStatus = "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "expired";
-export type ExecutionStatus = "queued" | "leased" | "running" | "retry_scheduled" | "cancelling" | "finished";
+export type ExecutionStatus =
+  | "queued"
+  | "leased"
+  | "running"
+  | "waiting"
+  | "parked"
+  | "resume_queued"
+  | "retry_scheduled"
+  | "cancelling"
+  | "finished";
 export type SessionStatus = "open" | "closed" | "cancelled" | "expired";
 export type DeploymentStatus = "queued" | "building" | "deployed" | "failed";
 
-export interface Schema extends IdentitySchema {
+export interface Schema extends IdentitySchema, WaitsSchema {
   organizations: { id: string; slug: string; name: string; created_at: DefaultTimestamp };
   projects: {
     id: string;
@@ -298,6 +308,8 @@ export interface RunsTable {
   cancel_reason: Nullable<string>;
   cancel_force: Generated<boolean>;
   event_seq: Generated<number>;
+  checkpoint_id: Nullable<string>;
+  active_ms: Generated<number>;
   stdout_bytes: Generated<number>;
   stderr_bytes: Generated<number>;
   log_stored_bytes: Generated<number>;

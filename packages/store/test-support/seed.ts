@@ -6,6 +6,7 @@ import type { Queryable } from "../src/database.ts";
 import { uuidv7 } from "../src/ids.ts";
 import type { MemberStatus } from "../src/schema-identity.ts";
 import type { ActingScope, Scope } from "../src/scope.ts";
+import { startSession } from "../src/sessions/index.ts";
 import { createUserSession } from "../src/user-sessions.ts";
 
 export interface SeededEnvironment {
@@ -87,7 +88,11 @@ export async function seedMember(
 }
 
 /** A worker as registration leaves it. */
-export async function seedWorker(db: Queryable, workerGroupId: string): Promise<string> {
+export async function seedWorker(
+  db: Queryable,
+  workerGroupId: string,
+  capabilities: Record<string, unknown> = {},
+): Promise<string> {
   const id = uuidv7();
   await db
     .insertInto("worker_instances")
@@ -99,7 +104,7 @@ export async function seedWorker(db: Queryable, workerGroupId: string): Promise<
       state: "active",
       version: "0.0.0",
       capacity: "{}",
-      capabilities: "{}",
+      capabilities: JSON.stringify(capabilities),
     })
     .execute();
   return id;
@@ -203,6 +208,36 @@ export async function seedTask(
     .onConflict((conflict) => conflict.column("environment_id").doUpdateSet({ deployment_id: deploymentId }))
     .execute();
   return { deploymentId, deploymentTaskId, deploymentSandboxId, taskId, queueName };
+}
+
+/** A stream that the task's deployment declares. */
+export async function seedStream(
+  db: Queryable,
+  task: SeededTask,
+  name: string,
+  direction: "input" | "output",
+): Promise<void> {
+  await db
+    .insertInto("deployment_streams")
+    .values({ deployment_id: task.deploymentId, name, direction })
+    .execute();
+}
+
+/** A session with its queued first run, as a start over the API leaves it. */
+export async function seedStartedSession(
+  db: Queryable,
+  scope: ActingScope,
+  task: SeededTask,
+): Promise<{ sessionId: string; runId: string }> {
+  const started = await startSession(db, scope, {
+    taskId: task.taskId,
+    payload: {},
+    metadata: {},
+    tags: [],
+    idempotencyKeyTtlMs: 1000,
+    apiVersion: "2026-06-06",
+  });
+  return { sessionId: started.session.id, runId: started.run.id };
 }
 
 /** An open session with a workspace of its own, or the one given. */

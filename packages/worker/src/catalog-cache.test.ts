@@ -5,7 +5,7 @@ import type { Catalog } from "@helmr/api";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { CatalogCache, type CatalogInputs } from "./catalog-cache.ts";
 
-const catalog: Catalog = { format: 2, project: "default", tasks: [], queues: [], sandboxes: [] };
+const catalog: Catalog = { format: 2, project: "default", tasks: [], queues: [], sandboxes: [], streams: [] };
 const inputs: CatalogInputs = {
   environmentId: "environment-1",
   sourceDigest: "sha256:source",

@@ -1,12 +1,14 @@
 /** From claimed rows to what the worker gets: the task's definition, and its secrets, decrypted for this lease only. */
-import type { BuildAssignment, RunAssignment } from "@helmr/api";
+import { type BuildAssignment, checkpointManifest, type RunAssignment } from "@helmr/api";
 import type { LiveBus } from "@helmr/coordination";
 import {
   type ClaimedBuild,
   type ClaimedRun,
   type Database,
   finishRuns,
+  type Resume,
   type RunOutcome,
+  readResume,
   readSecretValues,
   readTaskDefinition,
   type SecretCipher,
@@ -57,7 +59,10 @@ export class Assignments {
       const message = `the task declares secrets that this environment does not have: ${missing.join(", ")}; set each with \`helmr secret set NAME\``;
       return await this.#refuse(workerInstanceId, run, "secret_missing", message);
     }
-    return assignment(run, definition, values);
+    if (run.checkpoint_id === null) return assignment(run, definition, values, undefined);
+    const resume = await readResume(this.#db, run.id);
+    if (resume === undefined) throw new Error("a run was claimed to resume and has no checkpoint");
+    return assignment(run, definition, values, resume);
   }
 
   /** The error is for people: it names the secret and the id of the key that would be needed. */
@@ -101,6 +106,7 @@ function assignment(
   run: ClaimedRun,
   definition: TaskDefinition,
   values: ReadonlyMap<string, string>,
+  resume: Resume | undefined,
 ): RunAssignment {
   return {
     kind: "run",
@@ -120,7 +126,31 @@ function assignment(
     payload_json: run.payload,
     metadata_json: run.metadata,
     max_duration_seconds: run.max_duration_seconds,
+    active_ms: run.active_ms,
+    workspace_is_here: run.workspace_is_here,
+    ...(resume === undefined ? {} : { resume: resumeOf(resume) }),
     secrets: definition.secrets.map((placement) => ({ placement, value: values.get(placement.name) ?? "" })),
+  };
+}
+
+function resumeOf({
+  checkpointId,
+  manifest,
+  artifactDigest,
+  sizeBytes,
+  wait,
+}: Resume): RunAssignment["resume"] {
+  return {
+    checkpoint_id: checkpointId,
+    manifest: checkpointManifest.parse(manifest),
+    artifact_digest: artifactDigest,
+    size_bytes: sizeBytes,
+    wait: {
+      wait_id: wait.id,
+      number: wait.number,
+      status: wait.status,
+      ...(wait.result === null ? {} : { result_json: wait.result }),
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import type {
   StartInput,
   StartResult,
 } from "@helmr/store";
+import type { TokenSecrets } from "../tokens.ts";
 import type { Assignments } from "./assignments.ts";
 import type { WorkerAuthentication } from "./authenticate.ts";
 import type { Batcher } from "./batcher.ts";
@@ -34,6 +35,7 @@ export interface WorkerContext {
   readonly cipher: SecretCipher;
   readonly authentication: WorkerAuthentication;
   readonly assignments: Assignments;
+  readonly tokenSecrets: TokenSecrets;
   readonly starts: Batcher<StartInput, StartResult>;
   readonly finishes: Batcher<FinishInput, FinishResult>;
   readonly timings: WorkerTimings;

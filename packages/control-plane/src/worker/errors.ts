@@ -1,4 +1,5 @@
 /** Answers other than success on the worker's wire. Workers act on `lease_lost`; the rest is for their log. */
+import { ApiError } from "@helmr/api";
 import { isRetryable } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
@@ -22,6 +23,11 @@ export function leaseLost(): WorkerApiError {
 
 export function sendWorkerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error instanceof WorkerApiError) {
+    return reply
+      .code(error.status)
+      .send({ error: error.message, ...(error.code === undefined ? {} : { code: error.code }) });
+  }
+  if (error instanceof ApiError) {
     return reply
       .code(error.status)
       .send({ error: error.message, ...(error.code === undefined ? {} : { code: error.code }) });

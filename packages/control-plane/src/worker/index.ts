@@ -1,7 +1,17 @@
 /** The worker API: a Fastify plugin with all of /api/worker/v1 (wire: @helmr/api worker-api.ts). */
 import type { LiveBus } from "@helmr/coordination";
-import { type Database, finishRuns, type SecretCipher, startRuns } from "@helmr/store";
+import {
+  continueSessions,
+  type Database,
+  type FinishInput,
+  type FinishResult,
+  finishRuns,
+  type SecretCipher,
+  startRuns,
+} from "@helmr/store";
 import type { FastifyPluginAsync } from "fastify";
+import { tellWork } from "../hints.ts";
+import type { TokenSecrets } from "../tokens.ts";
 import { Assignments } from "./assignments.ts";
 import { WorkerAuthentication } from "./authenticate.ts";
 import { Batcher } from "./batcher.ts";
@@ -10,6 +20,8 @@ import { defaultTimings, type WorkerContext, type WorkerTimings } from "./contex
 import { sendWorkerError, WorkerApiError } from "./errors.ts";
 import { leaseRoutes } from "./lease-routes.ts";
 import { registrationRoutes } from "./registration-routes.ts";
+import { streamRoutes } from "./stream-routes.ts";
+import { waitRoutes } from "./wait-routes.ts";
 
 export type { WorkerTimings } from "./context.ts";
 
@@ -17,6 +29,7 @@ export interface WorkerRoutesOptions {
   readonly db: Database;
   readonly bus: LiveBus;
   readonly secretCipher: SecretCipher;
+  readonly tokenSecrets: TokenSecrets;
   /** Default: leases of 30 s. */
   readonly timings?: Partial<WorkerTimings>;
   /** Aborts when the server begins to close: long polls answer at once. */
@@ -33,9 +46,14 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
     closing,
     authentication: new WorkerAuthentication(db),
     assignments: new Assignments(db, cipher, bus),
+    tokenSecrets: options.tokenSecrets,
     // One of each at a time: what comes meanwhile is the next batch. Measured in docs/decisions/0004-run-queue.md.
     starts: new Batcher({ run: (inputs) => startRuns(db, inputs), maxBatch: 100, concurrency: 1 }),
-    finishes: new Batcher({ run: (inputs) => finishRuns(db, inputs), maxBatch: 100, concurrency: 1 }),
+    finishes: new Batcher({
+      run: (inputs) => finishAndContinue(db, bus, inputs),
+      maxBatch: 100,
+      concurrency: 1,
+    }),
     timings: { ...defaultTimings, ...options.timings },
   };
   app.removeAllContentTypeParsers();
@@ -49,5 +67,21 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
   app.setErrorHandler(sendWorkerError);
   registrationRoutes(app, context);
   leaseRoutes(app, context);
+  waitRoutes(app, context);
+  streamRoutes(app, context);
   buildRoutes(app, context);
 };
+
+/** Input that came while these runs were busy and that they did not take goes to their sessions' next runs. */
+async function finishAndContinue(
+  db: Database,
+  bus: LiveBus,
+  inputs: readonly FinishInput[],
+): Promise<FinishResult[]> {
+  const results = await finishRuns(db, inputs);
+  const sessionIds = results.flatMap((result) => (result.status === "accepted" ? [result.sessionId] : []));
+  if (sessionIds.length > 0 && (await continueSessions(db, { limit: sessionIds.length, sessionIds })) > 0) {
+    tellWork(bus);
+  }
+  return results;
+}

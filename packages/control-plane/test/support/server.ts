@@ -68,6 +68,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
     bus,
     artifacts: createFolderStore(folder),
     secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
+    authSecret: Buffer.alloc(32, 9),
     config: { publicUrl, ...config },
     ...(mailer && { mailer }),
     logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),

@@ -79,6 +79,7 @@ class Collector {
       tasks: sortedById([...this.#tasks.values()].map((found) => found.value)),
       queues,
       sandboxes: sortedById([...this.#sandboxes.values()].map((found) => found.value)),
+      streams: [],
     };
     return { catalog, problems: this.#problems };
   }

@@ -137,6 +137,19 @@ async function deploy(
     }));
     await tx.insertInto("deployment_queues").values(rows).execute();
   }
+  for (const page of pages(catalog.streams, 5000)) {
+    const rows = page.map(({ name, direction, schema_vendor }) => ({
+      deployment_id: build.id,
+      name,
+      direction,
+      schema_vendor: schema_vendor ?? null,
+    }));
+    await tx
+      .insertInto("deployment_streams")
+      .values(rows)
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
   await sql`update deployments set status = 'deployed', built_at = now(), deployed_at = now(), lease_id = null,
     lease_expires_at = null, error = null, catalog = ${jsonbText(catalog)}::jsonb,
     build_manifest_digest = ${digest(sandboxes)}, deployment_manifest_digest = ${digest(catalog)}

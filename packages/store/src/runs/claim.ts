@@ -8,7 +8,8 @@
  *   2 lock the rows of their queues in `queues`, in order           (I6: claims of one limited queue take turns)
  *   3 count again and claim, together with the unlimited ones, best priority first
  *
- * A run whose workspace is on another living worker is left to that worker; a workspace in use blocks its other runs (I5:
+ * A run whose workspace is on another living worker is left to that worker, unless it resumes: a checkpoint brings its
+ * workspace along, and goes to whichever worker can restore it. A workspace in use blocks its other runs (I5:
  * the unique index decides the race between two claimers, and the loser claims again).
  */
 import { type RawBuilder, sql } from "kysely";
@@ -39,6 +40,12 @@ export interface ClaimedRun {
   readonly attempt_id: string;
   readonly attempt_number: number;
   readonly max_duration_seconds: number;
+  /** Set: resume from it (`readResume`). */
+  readonly checkpoint_id: string | null;
+  /** Already used of max_duration_seconds. */
+  readonly active_ms: number;
+  /** The worker had the workspace before; else what it may have of it on its disk is old. */
+  readonly workspace_is_here: boolean;
   /** JSON texts. */
   readonly payload: string;
   readonly metadata: string;
@@ -83,10 +90,14 @@ export async function claimRuns(db: Queryable, input: ClaimInput): Promise<Claim
 function claimable(workerInstanceId: RawBuilder<unknown>) {
   return sql<boolean>`r.status = 'queued' and r.available_at <= now()
     and (r.ttl_expires_at is null or r.ttl_expires_at > now())
-    and (select a.id from runs a where a.workspace_id = r.workspace_id and a.status in ('running', 'waiting') limit 1) is null
-    and coalesce((select w.worker_instance_id = ${workerInstanceId}
+    and (select a.id from runs a where a.workspace_id = r.workspace_id and a.id <> r.id
+      and (a.status in ('running', 'waiting') or a.execution_status = 'resume_queued') limit 1) is null
+    and (r.execution_status <> 'resume_queued' or (select true from run_checkpoints k, worker_instances i
+      where k.run_id = r.id and i.id = ${workerInstanceId}
+        and k.manifest->>'compatibility' = i.capabilities->>'checkpoint_compatibility'))
+    and (r.execution_status = 'resume_queued' or coalesce((select w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) = 'gone'
-      from workspaces w where w.id = r.workspace_id), true)`;
+      from workspaces w where w.id = r.workspace_id), true))`;
 }
 
 /** Step 1; undefined when no limited run is queued at all. The number of running runs is counted by an index of running ones only. */
@@ -106,7 +117,7 @@ async function findOpenLanes(db: Queryable, workerInstanceId: string): Promise<L
     select l.environment_id, l.queue_name, l.lane_key from lanes l
     left join queues q on q.environment_id = l.environment_id and q.name = l.queue_name
     cross join lateral (
-      select count(*) as running from runs a where a.status = 'running' and a.limited
+      select count(*) as running from runs a where a.lease_id is not null and a.limited
         and a.environment_id = l.environment_id and a.queue_name = l.queue_name and a.lane_key = l.lane_key) a
     cross join lateral (
       select r.priority, r.available_at, r.id from runs r where r.limited and r.environment_id = l.environment_id
@@ -146,7 +157,7 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
       ${p("laneKeys")}::text[]) l (environment_id, queue_name, lane_key)
     left join queues q on q.environment_id = l.environment_id and q.name = l.queue_name
     cross join lateral (
-      select count(*)::integer as running from runs a where a.status = 'running' and a.limited
+      select count(*)::integer as running from runs a where a.lease_id is not null and a.limited
         and a.environment_id = l.environment_id and a.queue_name = l.queue_name and a.lane_key = l.lane_key) a
     cross join lateral (
       select r.id, r.workspace_id, r.priority, r.available_at from runs r where r.limited
@@ -165,7 +176,8 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
       order by workspace_id, priority desc, available_at, id
     ), claimed as (
       update runs r set status = 'running', execution_status = 'leased', lease_id = gen_random_uuid(),
-        attempt_id = gen_random_uuid(), attempt_number = attempt_number + 1, fencing = fencing + 1, append_number = 0, started_at = null,
+        attempt_id = case when r.execution_status = 'resume_queued' then r.attempt_id else gen_random_uuid() end,
+        attempt_number = attempt_number + case when r.execution_status = 'resume_queued' then 0 else 1 end, fencing = fencing + 1, append_number = 0, started_at = null,
         worker_instance_id = ${p("workerInstanceId")}, event_seq = event_seq + 1, updated_at = now(),
         lease_expires_at = now() + ${p("leaseDurationMs")}::integer * interval '1 millisecond'
       where r.id = any (array(
@@ -187,7 +199,10 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
         and w.worker_instance_id is distinct from ${p("workerInstanceId")}
     )
     select id, environment_id, project_id, session_id, deployment_id, deployment_task_id, deployment_version,
-      workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, payload, metadata::text, ${commitSoon}
+      workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id, active_ms,
+      coalesce((select w.worker_instance_id = ${p("workerInstanceId")} from workspaces w
+        where w.id = claimed.workspace_id), false) as workspace_is_here,
+      payload, metadata::text, ${commitSoon}
     from claimed order by priority desc, available_at, id`;
   });
 }

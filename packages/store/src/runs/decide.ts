@@ -120,7 +120,7 @@ export function decideLoss(run: LockedRun, cause: "lease_lost" | "max_duration")
   const kind = started ? "run_lease.lost_requeued" : "run_lease.abandoned_requeued";
   return {
     status: "queued",
-    executionStatus: "queued",
+    executionStatus: againFrom(run),
     delayMs: 0,
     lost: true,
     events: lossEvents(kind, run, started),
@@ -132,7 +132,12 @@ export function decideRelease(run: LockedRun): Decision {
   if (run.cancel_requested_at !== null) return cancelled(run.cancel_reason ?? defaultCancelReason);
   const attributes = { worker_instance_id: run.worker_instance_id };
   const events = [{ kind: "run_lease.abandoned_requeued", attributes }];
-  return { status: "queued", executionStatus: "queued", delayMs: 0, released: true, events };
+  return { status: "queued", executionStatus: againFrom(run), delayMs: 0, released: true, events };
+}
+
+/** A lost run goes on from its checkpoint when it has one. */
+function againFrom(run: LockedRun): "queued" | "resume_queued" {
+  return run.checkpoint_id === null ? "queued" : "resume_queued";
 }
 
 function lossEvents(kind: string, run: LockedRun, started: boolean): NewEvent[] {

@@ -10,6 +10,7 @@ import { jsonbText } from "../json.ts";
 import { statement } from "../statement.ts";
 import { completedEvent } from "./decide.ts";
 import type { LeaseRef, RunRef } from "./finish.ts";
+import { leaveWaits } from "./leave-waits.ts";
 import { tallyRuns } from "./lifecycle.ts";
 
 export interface SucceededInput extends LeaseRef {
@@ -46,12 +47,14 @@ const writeSucceeded = statement<{ outcomes: string; events: string }, RunRef & 
     ), changed as (
       update runs r set status = 'succeeded', execution_status = 'finished', exit_code = 0, output = h.output::json,
         lease_id = null, lease_expires_at = null, ttl_expires_at = null, ended_at = now(), updated_at = now(),
-        event_seq = event_seq + 1
+        checkpoint_id = null, active_ms = 0, event_seq = event_seq + 1
       from held h where r.id = h.id and r.id = any (array(select id from held)) and r.status = 'running'
       returning r.id as run_id, r.environment_id, r.session_id, r.event_seq - 1 as base_seq, h.lease_id, r.attempt_id,
-        r.attempt_number, ${p("events")}::jsonb as events, 'running' as from_status, 'succeeded' as to_status
+        r.attempt_number, ${p("events")}::jsonb as events, 'running' as from_status, 'succeeded' as to_status,
+        r.execution_status
     ), written as (${insertRunEvents("changed")}),
-    tally as (${tallyRuns("changed")})
+    tally as (${tallyRuns("changed")}),
+    ${leaveWaits("changed")}
     select run_id as "runId", environment_id as "environmentId", session_id as "sessionId", lease_id as "leaseId"
     from changed`,
 );

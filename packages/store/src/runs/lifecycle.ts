@@ -4,24 +4,35 @@
  *   status / execution_status      enters by                  leaves by
  *   queued / queued                createRuns                 claimRuns, requestCancel, expireQueuedRuns
  *   queued / retry_scheduled       finishRuns, loseRuns       claimRuns (from available_at on), requestCancel
+ *   queued / resume_queued         resolveWait of a parked    claimRuns, requestCancel
+ *                                  run, loseRuns of one that
+ *                                  has a checkpoint
  *   running / leased               claimRuns                  startRun, requestCancel, finishRuns, loseRuns
- *   running / running              startRun                   requestCancel, finishRuns, loseRuns
+ *   running / running              startRun, resolveWait      createWait, requestCancel, finishRuns, loseRuns
  *   running / cancelling           requestCancel              finishRuns, loseRuns (both end in cancelled)
+ *   waiting / waiting              createWait                 resolveWait, parkRun, requestCancel, finishRuns, loseRuns
+ *   waiting / cancelling           requestCancel              finishRuns, loseRuns
+ *   waiting / parked               parkRun                    resolveWait, requestCancel (ends at once)
  *   succeeded|failed|cancelled|expired / finished             never: terminal
+ *
+ * createWait, resolveWait and parkRun are in ../waits. A claim of a resume_queued run goes on with its attempt.
  *
  * Without a change of state: appendToRun (logs, metadata, events), heartbeat (lease expiry).
  *
  * Invariants; the property test in ../../test checks them after every step:
- *   I1  A run has a lease exactly while its status is running; the lease id is new at each claim and `fencing` grows.
+ *   I1  A run has a lease exactly while it is running, or waiting without being parked; the lease id is new at each claim
+ *       and `fencing` grows.
  *   I2  A write of a worker names lease, fencing and worker; when one is not the run's, nothing is written.
  *   I3  Every transition writes its events in its own transaction; seq is 1, 2, 3, ... without a gap.
  *   I4  A terminal run has exactly one terminal event, and it is its last event.
- *   I5  Of the runs of one workspace at most one is running (a unique index).
- *   I6  Of the runs of one lane (environment, queue, concurrency key) at most `concurrency_limit` are running: the queue's
+ *   I5  Of the runs of one workspace at most one is running, waiting or queued to resume (a unique index).
+ *   I6  Of the runs of one lane (environment, queue, concurrency key) at most `concurrency_limit` hold a lease: the queue's
  *       row is locked from before they are counted until the claim is committed.
  *   I7  A requested cancel wins over every other outcome.
  *   I8  The sum of run_counts over its shards equals the number of runs per status.
  *   I9  A repeated append item (number not above append_number) has no effect.
+ *   I10 checkpoint_id is set exactly while run_checkpoints has a row of the run; it goes with the end of the run and with a
+ *       new attempt from the start.
  */
 
 import type { Selectable } from "kysely";
@@ -111,6 +122,8 @@ const runColumnNames = [
   "cancel_reason",
   "cancel_force",
   "event_seq",
+  "checkpoint_id",
+  "active_ms",
   "stdout_bytes",
   "stderr_bytes",
   "log_stored_bytes",

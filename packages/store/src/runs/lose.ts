@@ -22,7 +22,8 @@ export async function expireLeases(
   const isOver =
     workerInstanceId === undefined
       ? sql`(r.lease_expires_at <= now()
-          or r.started_at + (r.max_duration_seconds + ${sql.lit(maxDurationGraceSeconds)}) * interval '1 second' <= now())`
+          or r.started_at + (r.max_duration_seconds + ${sql.lit(maxDurationGraceSeconds)}) * interval '1 second'
+            - r.active_ms * interval '1 millisecond' <= now())`
       : sql`r.worker_instance_id = ${workerInstanceId}`;
   return await transaction(db, async (tx) => {
     const { rows } = await sql<LockedRun & { lease_over: boolean }>`

@@ -22,7 +22,7 @@ export async function applyDeploymentQueues(tx: Tx, scope: Scope, deploymentId: 
     update runs r set limited = not r.limited where r.id = any (array(
       select r.id from runs r
       left join queues q on q.environment_id = r.environment_id and q.name = r.queue_name
-      where r.environment_id = ${scope.environmentId} and r.status in ('queued', 'running')
+      where r.environment_id = ${scope.environmentId} and r.status in ('queued', 'running', 'waiting')
         and r.limited <> (q.concurrency_limit is not null)
       order by r.id for update of r))`.execute(tx);
 }

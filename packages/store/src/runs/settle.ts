@@ -9,6 +9,7 @@ import { eventValue, insertRunEvents, type NewEvent } from "../events.ts";
 import { jsonbText } from "../json.ts";
 import type { RunStatus } from "../schema.ts";
 import { statement } from "../statement.ts";
+import { leaveWaits } from "./leave-waits.ts";
 import { tallyRuns } from "./lifecycle.ts";
 
 /** Where a run goes, and what is written about it. */
@@ -28,7 +29,8 @@ export interface Settlement {
 
 export interface Requeue {
   readonly status: "queued";
-  readonly executionStatus: "queued" | "retry_scheduled";
+  /** resume_queued: from the checkpoint; the others: from the start, and a checkpoint is discarded. */
+  readonly executionStatus: "queued" | "retry_scheduled" | "resume_queued";
   readonly delayMs: number;
   readonly lost?: boolean;
   /** The attempt did not happen: its number is used again. */
@@ -54,11 +56,12 @@ export interface LockedRun {
   readonly started_at: Date | null;
   readonly cancel_requested_at: Date | null;
   readonly cancel_reason: string | null;
+  readonly checkpoint_id: string | null;
 }
 
 export const lockedColumns = sql`r.id, r.environment_id, r.session_id, r.status, r.execution_status, r.attempt_number,
   r.lost_count, r.retry_policy, r.max_duration_seconds, r.ttl, r.lease_id, r.fencing, r.worker_instance_id, r.started_at,
-  r.cancel_requested_at, r.cancel_reason`;
+  r.cancel_requested_at, r.cancel_reason, r.checkpoint_id`;
 
 /** Apply decisions to runs that this transaction has locked. */
 export async function settleRuns(
@@ -84,13 +87,17 @@ const writeDecisions = statement<{ decisions: string }, never>(
         available_at = case when i.status = 'queued' then now() + i.delay_ms * interval '1 millisecond' else r.available_at end,
         ttl_expires_at = case when i.started then null else r.ttl_expires_at end,
         ended_at = case when i.status = 'queued' then null else now() end,
+        checkpoint_id = case when i.execution_status = 'resume_queued' then r.checkpoint_id end,
+        active_ms = case when i.execution_status = 'resume_queued' then r.active_ms else 0 end,
         event_seq = r.event_seq + jsonb_array_length(i.events), updated_at = now()
       from input i where r.id = i.run_id and r.id = any (array(select run_id from input))
-      returning r.id as run_id, r.environment_id, r.event_seq - jsonb_array_length(i.events) as base_seq,
+      returning r.id as run_id, r.environment_id, r.session_id, r.execution_status,
+        r.event_seq - jsonb_array_length(i.events) as base_seq,
         (i.events->0->>'lease_id')::uuid as lease_id, r.attempt_id, nullif(r.attempt_number, 0) as attempt_number,
         i.events, i.from_status, i.status as to_status
     ), written as (${insertRunEvents("changed")}),
     tally as (${tallyRuns("changed")}),
+    ${leaveWaits("changed")},
     operations as (
       update run_operations o set status = 'applied', applied_at = now() from changed c
       where o.run_id = c.run_id and o.status = 'pending' and c.to_status = 'cancelled'
@@ -114,7 +121,8 @@ function decisionRow(run: LockedRun, decision: Decision): Record<string, unknown
     failure_kind: end?.failureKind ?? null,
     failure_detail: end?.failureDetail ?? null,
     lost: decision.lost ? 1 : 0,
-    released: decision.status === "queued" && decision.released ? 1 : 0,
+    // A claim to resume went on with the attempt: there is no number to give back.
+    released: decision.status === "queued" && decision.released && run.checkpoint_id === null ? 1 : 0,
     started: run.started_at !== null,
     events: [{ ...first, lease_id: run.lease_id }, ...rest],
   };

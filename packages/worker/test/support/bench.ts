@@ -183,6 +183,8 @@ export class Bench {
       payload_json: "{}",
       metadata_json: "{}",
       max_duration_seconds: task.max_duration_seconds,
+      active_ms: 0,
+      workspace_is_here: true,
       secrets: [],
       ...options,
     });
@@ -190,4 +192,4 @@ export class Bench {
   }
 }
 
-const emptyCatalog: Catalog = { format: 2, project: "", tasks: [], queues: [], sandboxes: [] };
+const emptyCatalog: Catalog = { format: 2, project: "", tasks: [], queues: [], sandboxes: [], streams: [] };

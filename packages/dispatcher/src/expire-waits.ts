@@ -1,0 +1,20 @@
+/** Waits whose time has come end: timers are complete, the others have timed out. Workers do it for the runs they hold. */
+import { expireWaits } from "@helmr/store";
+import { type DispatcherContext, pageSize, workTopic } from "./context.ts";
+import type { Loop } from "./loop.ts";
+
+export function expireWaitsLoop({ db, bus }: DispatcherContext, intervalMs: number): Loop {
+  return {
+    name: "expire-waits",
+    intervalMs,
+    runPage: async () => {
+      const waits = await expireWaits(db, { limit: pageSize });
+      for (const { runId, workerInstanceId } of waits) {
+        bus.publish(`run:${runId}`);
+        if (workerInstanceId !== null) bus.publish(`waits:${workerInstanceId}`);
+      }
+      if (waits.some((wait) => wait.workerInstanceId === null)) bus.publish(workTopic);
+      return waits.length === pageSize;
+    },
+  };
+}

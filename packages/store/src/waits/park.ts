@@ -1,0 +1,194 @@
+/** parkRun: a waiting run's guest is saved and gone; and what becomes of it when it is to go on. */
+import { sql } from "kysely";
+import { type Queryable, type Tx, transaction } from "../database.ts";
+import { eventValue, insertRunEvents } from "../events.ts";
+import { uuidv7 } from "../ids.ts";
+import { jsonbText } from "../json.ts";
+import { decideOutcome } from "../runs/decide.ts";
+import { holds, type LeaseRef, type RunRef } from "../runs/finish.ts";
+import { type Decision, type LockedRun, lockedColumns, settleRuns } from "../runs/settle.ts";
+import type { WaitStatus } from "../schema-waits.ts";
+import { maxFailedRestores } from "./lifecycle.ts";
+
+export interface ParkRun extends LeaseRef {
+  readonly waitId: string;
+  /** What a restore needs; `compatibility` names the workers that can. */
+  readonly manifest: Readonly<Record<string, unknown>> & { readonly compatibility: string };
+  readonly artifactDigest: string;
+  readonly sizeBytes: number;
+  /** For the event: what the parts took, in milliseconds. */
+  readonly timings: Readonly<Record<string, number>>;
+}
+
+/** `resolved`: the wait is over (or the run is to be cancelled): nothing was recorded, the guest goes on. */
+export type ParkResult = { readonly status: "lost" } | ({ readonly status: "parked" | "resolved" } & RunRef);
+
+interface ParkingRun {
+  readonly id: string;
+  readonly environment_id: string;
+  readonly session_id: string;
+  readonly workspace_id: string;
+  readonly worker_instance_id: string | null;
+  readonly fencing: number;
+  readonly cancel_requested_at: Date | null;
+  readonly wait_id: string | null;
+}
+
+/** Record the checkpoint and let go of the lease, in one transaction (V2, V4). */
+export async function parkRun(db: Queryable, input: ParkRun): Promise<ParkResult> {
+  return await transaction(db, async (tx): Promise<ParkResult> => {
+    const { rows } = await sql<ParkingRun>`
+      select r.id, r.environment_id, r.session_id, r.workspace_id, r.worker_instance_id, r.fencing, r.cancel_requested_at
+      from runs r where r.lease_id = ${input.leaseId} for update`.execute(tx);
+    const run = rows[0];
+    if (run === undefined || !holds(run, input)) return { status: "lost" };
+    const ref = { runId: run.id, environmentId: run.environment_id, sessionId: run.session_id };
+    const isPending = await isWaitPending(tx, run.id, input.waitId);
+    if (!isPending || run.cancel_requested_at !== null) return { status: "resolved", ...ref };
+    const id = await recordCheckpoint(tx, run.id, input);
+    await leaveLease(tx, run, id, input);
+    return { status: "parked", ...ref };
+  });
+}
+
+async function isWaitPending(tx: Tx, runId: string, waitId: string): Promise<boolean> {
+  const { rows } =
+    await sql`select from run_waits where id = ${waitId} and run_id = ${runId} and status = 'pending'`.execute(
+      tx,
+    );
+  return rows.length > 0;
+}
+
+/** The checkpoint before this one is not needed any more: its wait is long resolved. */
+async function recordCheckpoint(tx: Tx, runId: string, input: ParkRun): Promise<string> {
+  const id = uuidv7();
+  await sql`with before as (
+      delete from run_checkpoints where run_id = ${runId} returning artifact_digest
+    ) insert into discarded_artifacts (digest) select artifact_digest from before
+      where artifact_digest <> ${input.artifactDigest} on conflict do nothing`.execute(tx);
+  await sql`insert into run_checkpoints (id, run_id, wait_id, manifest, artifact_digest, size_bytes)
+    values (${id}, ${runId}, ${input.waitId}, ${jsonbText(input.manifest)}::jsonb, ${input.artifactDigest},
+      ${input.sizeBytes})`.execute(tx);
+  return id;
+}
+
+async function leaveLease(tx: Tx, run: ParkingRun, checkpointId: string, input: ParkRun): Promise<void> {
+  const attributes = { run_wait_id: input.waitId, size_bytes: input.sizeBytes, timings_ms: input.timings };
+  const events = jsonbText([eventValue({ kind: "run.parked", attributes })]);
+  await sql`
+    with before as (select lease_id from runs where id = ${run.id}),
+    changed as (
+      update runs r set execution_status = 'parked', lease_id = null, lease_expires_at = null, worker_instance_id = null,
+        checkpoint_id = ${checkpointId}, event_seq = event_seq + 1, updated_at = now(), ttl_expires_at = null,
+        active_ms = active_ms + greatest(0, (extract(epoch from now() - started_at) * 1000)::bigint)
+      where id = ${run.id}
+      returning r.id as run_id, r.event_seq - 1 as base_seq, (select lease_id from before) as lease_id, r.attempt_id,
+        r.attempt_number, ${events}::jsonb as events
+    ), written as (${insertRunEvents("changed")})
+    update workspaces set worker_instance_id = null where id = ${run.workspace_id}`.execute(tx);
+}
+
+/** What a worker needs to go on with a parked run, apart from the task's definition. */
+export interface Resume {
+  readonly checkpointId: string;
+  readonly manifest: Record<string, unknown>;
+  readonly artifactDigest: string;
+  readonly sizeBytes: number;
+  readonly wait: {
+    readonly id: string;
+    readonly number: number;
+    readonly status: WaitStatus;
+    /** JSON text. */
+    readonly result: string | null;
+  };
+}
+
+/** Undefined when the run has no checkpoint any more. */
+export async function readResume(db: Queryable, runId: string): Promise<Resume | undefined> {
+  const { rows } = await sql<{
+    id: string;
+    manifest: Record<string, unknown>;
+    artifact_digest: string;
+    size_bytes: number;
+    wait_id: string;
+    number: number;
+    status: WaitStatus;
+    result: string | null;
+  }>`
+    select k.id, k.manifest, k.artifact_digest, k.size_bytes, w.id as wait_id, w.number, w.status, w.result
+    from run_checkpoints k join run_waits w on w.id = k.wait_id where k.run_id = ${runId}`.execute(db);
+  const row = rows[0];
+  return (
+    row && {
+      checkpointId: row.id,
+      manifest: row.manifest,
+      artifactDigest: row.artifact_digest,
+      sizeBytes: row.size_bytes,
+      wait: { id: row.wait_id, number: row.number, status: row.status, result: row.result },
+    }
+  );
+}
+
+export interface FailedRestore extends LeaseRef {
+  /** For the run's events, and its end when there is no other way. */
+  readonly message: string;
+  /** The checkpoint itself is bad (not this worker): no other one will restore it either. */
+  readonly permanent: boolean;
+}
+
+/**
+ * A worker could not restore the checkpoint of the run it leased: another try, on whichever worker, or, when the checkpoint
+ * is bad or was tried `maxFailedRestores` times, a new attempt by the run's retry policy, from the start and the last saved
+ * workspace; else the run fails.
+ */
+export async function failRestore(
+  db: Queryable,
+  input: FailedRestore,
+): Promise<{ readonly status: "lost" } | ({ readonly status: "accepted" } & RunRef)> {
+  return await transaction(db, async (tx) => {
+    const { rows } = await sql<LockedRun>`select ${lockedColumns} from runs r
+      where r.lease_id = ${input.leaseId} for update`.execute(tx);
+    const run = rows[0];
+    if (run === undefined || !holds(run, input)) return { status: "lost" } as const;
+    const { rows: counted } = await sql<{ failed_restores: number }>`
+      update run_checkpoints set failed_restores = failed_restores + 1 where run_id = ${run.id}
+      returning failed_restores`.execute(tx);
+    const failures = counted[0]?.failed_restores ?? maxFailedRestores;
+    const isOver = input.permanent || failures >= maxFailedRestores;
+    await settleRuns(tx, [
+      { run, decision: isOver ? withoutCheckpoint(run, input) : tryAgain(input, failures) },
+    ]);
+    const ref = { runId: run.id, environmentId: run.environment_id, sessionId: run.session_id };
+    return { status: "accepted", ...ref } as const;
+  });
+}
+
+const restorePauseMs = 1000;
+
+function tryAgain(input: FailedRestore, failures: number): Decision {
+  return {
+    status: "queued",
+    executionStatus: "resume_queued",
+    delayMs: restorePauseMs * 2 ** failures * Math.random(),
+    events: [restoreFailed(input, { failed_restores: failures })],
+  };
+}
+
+function withoutCheckpoint(run: LockedRun, input: FailedRestore): Decision {
+  const decision = decideOutcome(run, {
+    status: "failed",
+    failureKind: "restore_failed",
+    message: `parked wait: the saved guest could not be restored: ${input.message}`,
+    detail: { name: "RestoreFailed" },
+    retryable: true,
+  });
+  return { ...decision, events: [restoreFailed(input, { checkpoint: "discarded" }), ...decision.events] };
+}
+
+function restoreFailed(input: FailedRestore, more: Record<string, unknown>) {
+  return {
+    kind: "run.restore_failed",
+    severity: "warn",
+    attributes: { message: input.message, ...more },
+  } as const;
+}
