@@ -112,7 +112,6 @@ describe("start", () => {
     ["project_id", { project_id: "x" }, "project_id"],
     ["environment_id", { environment_id: "x" }, "environment_id"],
     ["an undeclared queue", { queue: { name: "nope" } }, 'queue "nope" is not declared'],
-    ["unknown queue fields", { queue: { name: "task/hello", x: 1 } }, "queue"],
     ["a fractional priority", { priority: 1.5 }, "priority"],
     ["a priority over int32", { priority: 2 ** 31 }, "priority"],
     ["a zero ttl", { ttl: "0s" }, "ttl: must be a positive duration"],

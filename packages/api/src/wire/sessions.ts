@@ -87,7 +87,7 @@ const startFields = {
     })
     .optional(),
   external_id: externalId.optional(),
-  queue: z.strictObject({ name: queueName }).optional(),
+  queue: z.object({ name: queueName }).optional(),
   concurrency_key: concurrencyKey.optional(),
   priority: z.int32().optional(),
   ttl: duration.optional(),
