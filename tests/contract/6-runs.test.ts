@@ -116,7 +116,13 @@ describe("§6.1 events", () => {
   test("§6.1 §13.10 the message is the event's name, and each has what the SDK reads", async () => {
     const run = await leaseRun(server, runId);
     await run.log("stderr", "a");
-    await run.finish({ status: "failed", failureKind: "task_failed", detail: { message: "no" } } as never);
+    await run.finish({
+      status: "failed",
+      failureKind: "task_failed",
+      message: "no",
+      detail: { message: "no" },
+      retryable: false,
+    });
     const { events } = (await get(`/runs/${runId}/events`)).body;
     for (const event of events) {
       expect(event.message).toBe(event.kind);

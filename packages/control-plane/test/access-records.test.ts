@@ -1,0 +1,237 @@
+/**
+ * Another scope's record is not there: every route that names a record answers for one of another environment exactly as
+ * for one that nobody has; lists and counts do not show it; idempotency keys and external ids of two environments never meet.
+ */
+import { type RouteDefinition, routes } from "@helmr/api";
+import { type ActingScope, uuidv7 } from "@helmr/store";
+import { seedEnvironment, seedMember, seedTask } from "@helmr/store/testing";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startTestServer, type TestServer } from "./support/server.ts";
+
+interface Side {
+  readonly scope: ActingScope;
+  readonly key: string;
+  readonly owner: string;
+  readonly prefix: string;
+}
+
+let server: TestServer;
+/** Two environments of one project, and one of another organization. */
+let one: Side;
+let sibling: Side;
+let stranger: Side;
+const missing = "019a0000-0000-7000-8000-000000000000";
+/** By the name of the path's parameter: a record of `one`. */
+const records = new Map<string, string>();
+
+beforeAll(async () => {
+  server = await startTestServer();
+  one = await sideOf(server.scope);
+  sibling = await sideOf({ ...server.scope, environmentId: await addEnvironment(server.scope, "staging") });
+  stranger = await sideOf((await seedEnvironment(server.db)).scope);
+  const { deploymentId } = await seedTask(server.db, one.scope, { taskId: "hello" });
+  const start = { task_id: "hello", external_id: "planted", idempotency_key: "planted" };
+  const started = await server.request("POST", "/sessions", start);
+  await server.request("PUT", "/secrets/PLANTED", { value: "v" });
+  records.set("sessionID", started.body.session.id);
+  records.set("runID", started.body.run.id);
+  records.set("deploymentID", deploymentId);
+  records.set("deployment", deploymentId);
+  records.set("taskID", "hello");
+  records.set("sandboxID", "box");
+  records.set("name", "PLANTED");
+});
+afterAll(() => server.stop());
+
+async function sideOf(scope: ActingScope): Promise<Side> {
+  return {
+    scope,
+    key: await server.newKey(scope),
+    owner: (await seedMember(server.db, scope.organizationId, "owner")).token,
+    prefix: `/projects/${scope.projectId}/environments/${scope.environmentId}`,
+  };
+}
+
+async function addEnvironment({ organizationId, projectId }: ActingScope, slug: string): Promise<string> {
+  const id = uuidv7();
+  const values = {
+    id,
+    organization_id: organizationId,
+    project_id: projectId,
+    slug,
+    name: slug,
+    color_hex: "#112233",
+  };
+  await server.db.insertInto("environments").values(values).execute();
+  return id;
+}
+
+/** The body with which a route gets as far as looking for its record. */
+const bodies: Readonly<Record<string, object>> = {};
+
+const table = Object.entries<RouteDefinition>(routes).filter(([, { access }]) =>
+  access.kind.startsWith("environment"),
+);
+const parameterOf = (path: string) => /:([A-Za-z]+)/.exec(path)?.[1];
+const naming = table.filter(([name, { path }]) => {
+  // Setting a secret makes one where there is none.
+  return name !== "putSecret" && (parameterOf(path) !== undefined || path.includes("by-external-id"));
+});
+
+async function ask(side: Side, [name, route]: (typeof table)[number], record: string, stream: boolean) {
+  const byExternalId = route.path.includes("by-external-id");
+  const path = byExternalId
+    ? `${route.path}?external_id=${record}`
+    : `${route.path.replace(/:[A-Za-z]+/, record)}${stream ? "?follow=1" : ""}`;
+  const session = route.access.kind === "environment-member";
+  const { status, body } = await server.request(
+    route.method,
+    `${session ? side.prefix : ""}${path}`,
+    route.body === undefined ? undefined : (bodies[name] ?? {}),
+    { key: session ? side.owner : side.key },
+  );
+  return { status, body };
+}
+
+describe("a record of another environment", () => {
+  test.each(naming)("%s", async (...entry) => {
+    const [, route] = entry;
+    const parameter = parameterOf(route.path);
+    const planted = parameter === undefined ? "planted" : records.get(parameter);
+    if (planted === undefined) throw new Error(`plant a record for :${parameter}`);
+    const nobodys = planted === records.get("runID") || /^[0-9a-f-]{36}$/.test(planted) ? missing : "nobodys";
+    for (const stream of route.stream === undefined ? [false] : [false, true]) {
+      for (const side of [sibling, stranger]) {
+        const answer = await ask(side, entry, planted, stream);
+        expect(answer).toEqual(await ask(side, entry, nobodys, stream));
+        expect(answer.status).toBe(404);
+        expect(Object.keys(answer.body)).toEqual(["error"]);
+      }
+    }
+  });
+
+  test("is what it was: its owner still finds it, unchanged", async () => {
+    expect((await server.request("GET", `/runs/${records.get("runID")}`)).body.status).toBe("queued");
+    expect((await server.request("GET", "/sessions/by-external-id?external_id=planted")).body.status).toBe(
+      "open",
+    );
+    expect((await server.request("GET", "/secrets/PLANTED")).status).toBe(200);
+  });
+
+  test("is in no list and no count", async () => {
+    for (const { key } of [sibling, stranger]) {
+      const get = async (path: string) => (await server.request("GET", path, undefined, { key })).body;
+      const lists = [
+        "/sessions?status=all",
+        "/runs?status=all",
+        "/deployments",
+        "/tasks",
+        "/sandboxes",
+        "/secrets",
+      ];
+      for (const path of [
+        ...lists,
+        "/sessions?external_id=planted",
+        `/runs?status=all&session_id=${records.get("sessionID")}`,
+      ]) {
+        expect(Object.values(await get(path))).toEqual([[]]);
+      }
+      expect(Object.values(await get("/runs/counts"))).toEqual([0, 0, 0, 0, 0, 0, 0]);
+      expect(await get("/deployments/current")).toEqual({ deployment: null });
+    }
+  });
+
+  test("is not reached by a session through another environment's path either", async () => {
+    for (const [side, status] of [
+      [one, 200],
+      [sibling, 404],
+    ] as const) {
+      const path = `${side.prefix}/runs/${records.get("runID")}`;
+      expect((await server.request("GET", path, undefined, { key: one.owner })).status).toBe(status);
+    }
+    const hidden = await server.request("GET", `${one.prefix}/runs`, undefined, { key: stranger.owner });
+    const nowhere = `/projects/${missing}/environments/${missing}/runs`;
+    const absent = await server.request("GET", nowhere, undefined, { key: stranger.owner });
+    expect([hidden.status, hidden.body]).toEqual([absent.status, absent.body]);
+  });
+});
+
+describe("the same key in two environments", () => {
+  beforeAll(async () => {
+    for (const side of [sibling, stranger]) await seedTask(server.db, side.scope, { taskId: "hello" });
+  });
+
+  test("idempotency_key and external_id never meet: not in the answer, not in a mismatch", async () => {
+    const start = (side: Side, body: object) =>
+      server.request("POST", "/sessions", { task_id: "hello", ...body }, { key: side.key });
+    for (const side of [sibling, stranger]) {
+      // The same request, and one that would be a mismatch in the environment that has the key.
+      const answer = await start(side, {
+        external_id: "planted",
+        idempotency_key: "planted",
+        payload: "another",
+      });
+      expect([answer.status, Object.hasOwn(answer.body, "is_cached")]).toEqual([201, false]);
+      expect(answer.body.session.environment_id).toBe(side.scope.environmentId);
+    }
+    const own = await start(one, { external_id: "planted", idempotency_key: "planted" });
+    expect([own.status, own.body.is_cached, own.body.session.id]).toEqual([
+      200,
+      true,
+      records.get("sessionID"),
+    ]);
+  });
+
+  test("concurrent starts in both are both new: the lock on the key is per environment", async () => {
+    const body = { task_id: "hello", idempotency_key: "concurrent", external_id: "concurrent" };
+    const answers = await Promise.all(
+      [one, sibling, stranger].map(({ key }) => server.request("POST", "/sessions", body, { key })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201]);
+    expect(new Set(answers.map((answer) => answer.body.session.id)).size).toBe(3);
+  });
+
+  test("a cancel's idempotency_key belongs to its run", async () => {
+    const runs = await Promise.all(
+      [one, sibling].map(async ({ key }) => {
+        const { body } = await server.request("POST", "/sessions", { task_id: "hello" }, { key });
+        return { key, id: body.run.id as string };
+      }),
+    );
+    const operations = await Promise.all(
+      runs.map(({ key, id }, index) =>
+        server.request("POST", `/runs/${id}/cancel`, { idempotency_key: "k", reason: `${index}` }, { key }),
+      ),
+    );
+    expect(operations.map(({ status, body }) => [status, body.operation.status])).toEqual([
+      [200, "applied"],
+      [200, "applied"],
+    ]);
+  });
+
+  test("another environment's workspace cannot be attached, and is as absent as one that nobody has", async () => {
+    const { workspace_id } = (await server.request("GET", `/sessions/${records.get("sessionID")}`)).body;
+    const attach = async (id: string) => {
+      const body = { task_id: "hello", workspace_id: id };
+      const answer = await server.request("POST", "/sessions", body, { key: sibling.key });
+      return [answer.status, answer.body];
+    };
+    expect(await attach(workspace_id)).toEqual(await attach(missing));
+    expect(await attach(missing)).toEqual([404, { error: "workspace not found" }]);
+  });
+
+  test("a secret, a version and a deployment of the same name are each environment's own", async () => {
+    await server.request("PUT", "/secrets/PLANTED", { value: "other" }, { key: sibling.key });
+    const [own, other] = await Promise.all(
+      [one, sibling].map(
+        async ({ key }) => (await server.request("GET", "/secrets/PLANTED", undefined, { key })).body,
+      ),
+    );
+    expect([own.environment_id, other.environment_id]).toEqual([
+      one.scope.environmentId,
+      sibling.scope.environmentId,
+    ]);
+    await server.request("DELETE", "/secrets/PLANTED", undefined, { key: sibling.key });
+    expect((await server.request("GET", "/secrets/PLANTED")).status).toBe(200);
+  });
+});
