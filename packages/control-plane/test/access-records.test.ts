@@ -40,6 +40,16 @@ beforeAll(async () => {
   records.set("taskID", "hello");
   records.set("sandboxID", "box");
   records.set("name", "PLANTED");
+  const asOwner = (method: string, path: string, body?: object) =>
+    server.request(method, path, body, { key: one.owner });
+  const key = { name: "planted", permissions: [{ scopes: ["runs:read"] }] };
+  records.set("apiKeyID", (await asOwner("POST", `${one.prefix}/api-keys`, key)).body.id);
+  const invitation = await asOwner("POST", "/invitations", { email: "planted@example.com", role: "viewer" });
+  records.set("invitationID", invitation.body.id);
+  records.set("userID", (await seedMember(server.db, one.scope.organizationId, "viewer")).userId);
+  records.set("projectID", one.scope.projectId);
+  records.set("environmentID", one.scope.environmentId);
+  records.set("organizationID", one.scope.organizationId);
 });
 afterAll(() => server.stop());
 
@@ -66,44 +76,59 @@ async function addEnvironment({ organizationId, projectId }: ActingScope, slug: 
   return id;
 }
 
-/** The body with which a route gets as far as looking for its record. */
-const bodies: Readonly<Record<string, object>> = {};
+/** The body with which a route gets as far as looking for its record; `{}` does for the others. */
+const bodies: Readonly<Record<string, object>> = {
+  patchMember: { role: "viewer", expected_role: "viewer" },
+  patchProject: { slug: "other", name: "Other" },
+  createEnvironment: { slug: "other", name: "Other", color_hex: "#112233" },
+  patchEnvironment: { slug: "other", name: "Other", color_hex: "#112233" },
+};
 
-const table = Object.entries<RouteDefinition>(routes).filter(([, { access }]) =>
-  access.kind.startsWith("environment"),
-);
-const parameterOf = (path: string) => /:([A-Za-z]+)/.exec(path)?.[1];
+const table = Object.entries<RouteDefinition>(routes);
+const parameters = /:([A-Za-z]+)/g;
 const naming = table.filter(([name, { path }]) => {
   // Setting a secret makes one where there is none.
-  return name !== "putSecret" && (parameterOf(path) !== undefined || path.includes("by-external-id"));
+  return name !== "putSecret" && (path.includes(":") || path.includes("by-external-id"));
 });
 
-async function ask(side: Side, [name, route]: (typeof table)[number], record: string, stream: boolean) {
+/** `record` says what stands for each of the path's parameters. */
+async function ask(
+  side: Side,
+  [name, route]: (typeof table)[number],
+  record: (parameter: string) => string,
+  stream: boolean,
+) {
   const byExternalId = route.path.includes("by-external-id");
+  const filled = route.path.replace(parameters, (_, parameter: string) => record(parameter));
   const path = byExternalId
-    ? `${route.path}?external_id=${record}`
-    : `${route.path.replace(/:[A-Za-z]+/, record)}${stream ? "?follow=1" : ""}`;
-  const session = route.access.kind === "environment-member";
+    ? `${filled}?external_id=${record("external_id")}`
+    : `${filled}${stream ? "?follow=1" : ""}`;
   const { status, body } = await server.request(
     route.method,
-    `${session ? side.prefix : ""}${path}`,
+    `${route.access.kind === "environment-member" ? side.prefix : ""}${path}`,
     route.body === undefined ? undefined : (bodies[name] ?? {}),
-    { key: session ? side.owner : side.key },
+    { key: route.access.kind === "environment" ? side.key : side.owner },
   );
   return { status, body };
 }
 
+const planted = (parameter: string): string => {
+  if (parameter === "external_id") return "planted";
+  const record = records.get(parameter);
+  if (record === undefined) throw new Error(`plant a record for :${parameter}`);
+  return record;
+};
+const nobodys = (parameter: string) => (/^[0-9a-f-]{36}$/.test(planted(parameter)) ? missing : "nobodys");
+
 describe("a record of another environment", () => {
   test.each(naming)("%s", async (...entry) => {
-    const [, route] = entry;
-    const parameter = parameterOf(route.path);
-    const planted = parameter === undefined ? "planted" : records.get(parameter);
-    if (planted === undefined) throw new Error(`plant a record for :${parameter}`);
-    const nobodys = planted === records.get("runID") || /^[0-9a-f-]{36}$/.test(planted) ? missing : "nobodys";
-    for (const stream of route.stream === undefined ? [false] : [false, true]) {
-      for (const side of [sibling, stranger]) {
-        const answer = await ask(side, entry, planted, stream);
-        expect(answer).toEqual(await ask(side, entry, nobodys, stream));
+    const [, { access, stream }] = entry;
+    // The environments of one organization are its members' alike; only keys are bound to one of them.
+    const strangers = access.kind.startsWith("environment") ? [sibling, stranger] : [stranger];
+    for (const follow of stream === undefined ? [false] : [false, true]) {
+      for (const side of strangers) {
+        const answer = await ask(side, entry, planted, follow);
+        expect(answer).toEqual(await ask(side, entry, nobodys, follow));
         expect(answer.status).toBe(404);
         expect(Object.keys(answer.body)).toEqual(["error"]);
       }
@@ -116,6 +141,13 @@ describe("a record of another environment", () => {
       "open",
     );
     expect((await server.request("GET", "/secrets/PLANTED")).status).toBe(200);
+    const read = async (path: string) =>
+      (await server.request("GET", path, undefined, { key: one.owner })).body;
+    expect((await read(`/projects/${one.scope.projectId}`)).environments).toHaveLength(2);
+    expect((await read("/invitations")).invitations).toMatchObject([{ status: "pending" }]);
+    expect((await read(`${one.prefix}/api-keys`)).items).toContainEqual(
+      expect.objectContaining({ name: "planted" }),
+    );
   });
 
   test("is in no list and no count", async () => {
@@ -138,6 +170,22 @@ describe("a record of another environment", () => {
       }
       expect(Object.values(await get("/runs/counts"))).toEqual([0, 0, 0, 0, 0, 0, 0]);
       expect(await get("/deployments/current")).toEqual({ deployment: null });
+    }
+    const list = async (path: string) =>
+      JSON.stringify((await server.request("GET", path, undefined, { key: stranger.owner })).body);
+    const ids = ["projectID", "environmentID", "userID", "invitationID", "organizationID", "apiKeyID"].map(
+      planted,
+    );
+    for (const path of [
+      "/projects",
+      "/organizations",
+      "/members",
+      "/invitations",
+      "/audit-log",
+      `${stranger.prefix}/api-keys?filter=all`,
+    ]) {
+      const shown = await list(path);
+      for (const id of ids) expect(shown).not.toContain(id);
     }
   });
 

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { apiPrefix, environmentRoutePrefix, openapiDocument, type RouteDefinition, routes } from "@helmr/api";
 import { revokeApiKey } from "@helmr/store";
-import { seedEnvironment, seedTask } from "@helmr/store/testing";
+import { seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readAnswer, startTestServer, type TestServer } from "./support/server.ts";
