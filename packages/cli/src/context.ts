@@ -179,6 +179,18 @@ export function withApi<T>(
   );
 }
 
+/** Run `work` with a client that acts as the signed-in person. */
+export function withLogin<T>(options: ConnectionOptions, work: (api: ApiClient) => Promise<T>): Promise<T> {
+  return interruptible(async (signal) => work(createApiClient({ ...(await resolveLogin(options)), signal })));
+}
+
+/** As `withLogin`, on the routes of an environment. */
+export function withMember<T>(options: EnvironmentOptions, work: (api: ApiClient) => Promise<T>): Promise<T> {
+  return interruptible(async (signal) =>
+    work(createApiClient({ ...(await resolveMember(options)), signal })),
+  );
+}
+
 /**
  * The first SIGINT or SIGTERM aborts what `work` waits for, so that temporary files are removed; the second ends the
  * process at once. `onInterrupt` is the hint the interrupted command leaves.

@@ -25,6 +25,13 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   deployment: () => import("./commands/deployment.ts"),
   sandbox: () => import("./commands/sandbox.ts"),
   secret: () => import("./commands/secret.ts"),
+  project: () => import("./commands/project.ts"),
+  env: () => import("./commands/env.ts"),
+  "api-key": () => import("./commands/api-key.ts"),
+  member: () => import("./commands/member.ts"),
+  invitation: () => import("./commands/invitation.ts"),
+  org: () => import("./commands/org.ts"),
+  audit: () => import("./commands/audit.ts"),
   completion: () => import("./commands/completion.ts"),
   version: () => import("./commands/version.ts"),
 };

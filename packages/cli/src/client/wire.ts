@@ -7,9 +7,14 @@ import { CliError, exitCodes } from "../errors.ts";
 import { cliVersion } from "../version.ts";
 
 export type {
+  ApiKey,
   Deployment,
+  Environment,
   Event,
+  Invitation,
   Me,
+  Member,
+  Project,
   Run,
   RunLogFrame,
   Sandbox,
@@ -23,6 +28,8 @@ type Api = typeof import("@helmr/api");
 /** Names of the schemas an answer can be checked with. */
 export type SchemaName = { [K in keyof Api]: Api[K] extends z.ZodType ? K : never }[keyof Api];
 export type Shape<N extends SchemaName> = z.infer<Api[N]>;
+export type AuditRecord = Shape<"auditRecord">;
+export type OwnOrganization = Shape<"ownOrganization">;
 
 /** `value` as it is, once the schema accepts it; fields that a newer server adds are no fault. */
 export async function checked<N extends SchemaName>(
