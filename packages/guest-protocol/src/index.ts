@@ -2,4 +2,5 @@
 export * from "./codec.ts";
 export * from "./frames.ts";
 export * from "./link.ts";
+export * from "./link-snapshot.ts";
 export * from "./messages.ts";

@@ -6,6 +6,7 @@
  * | detached | construction, stream cut     | accepts messages into the window            | attach -> greeting           |
  * | greeting | attach                       | has sent `hello {last_received}`            | peer's hello -> open; cut    |
  * | open     | peer's hello                 | has resent what the peer misses; sends data | cut -> detached              |
+ * | held     | quiesce                      | neither writes, reads nor delivers          | release -> open; cut, close  |
  * | closed   | close(), ProtocolError       | rejects waiting and later sends             | never                        |
  *
  * Invariants:
@@ -20,20 +21,38 @@
  *  L6  While `onMessage` is pending, the stream is not read and the message is not acknowledged: a slow consumer
  *      slows the producer instead of filling memory.
  *  L7  What is accepted from a stream is delivered even if the stream is cut before; `hello` counts it as received.
+ *  L8  While the link is held, the guest has read every frame of the worker to its end, and nothing changes on the
+ *      worker's side: its snapshot and a guest that is stopped meanwhile fit together.
+ *  L9  A link made from a snapshot delivers nothing that stood in the stream before the guest's answer to its own `hello`
+ *      (resync.ts). The guest's side takes such a `hello` at any time and starts the stream anew.
  */
 import type { Duplex, Readable, Writable } from "node:stream";
 import * as z from "zod";
 import { decodeBody, encodeFrame } from "./codec.ts";
 import { FrameDecoder, ProtocolError } from "./frames.ts";
+import type { LinkSnapshot } from "./link-snapshot.ts";
+import { ResyncScanner } from "./resync.ts";
 
 const defaultWindowBytes = 4 * 1024 * 1024;
 const maxWaiting = 1024;
+const quiesceLimitMs = 10_000;
 /** Acknowledge after so many messages or bytes, or after the delay: few frames, yet a full window moves on. */
 const ackEvery = { messages: 64, bytes: 256 * 1024, delayMs: 5 };
 
 const sequence = z.int().nonnegative();
 const linkFrame = z.discriminatedUnion("frame", [
-  z.object({ frame: z.literal("hello"), last_received: sequence }),
+  z.object({
+    frame: z.literal("hello"),
+    last_received: sequence,
+    /** Worker only: repeat this marker (hex) before the answer, L9. */
+    resync: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .optional(),
+  }),
+  /** Worker only, answered by `synced` with the same number: everything before was read. */
+  z.object({ frame: z.literal("sync"), number: sequence }),
+  z.object({ frame: z.literal("synced"), number: sequence }),
   z.object({ frame: z.literal("data"), seq: sequence.min(1), message: z.unknown() }),
   z.object({ frame: z.literal("ack"), seq: sequence }),
 ]);
@@ -58,6 +77,8 @@ export interface ReliableLinkOptions<In> {
   readonly onDetach?: () => void;
   /** Bytes of unacknowledged messages; default 4 MiB. */
   readonly windowBytes?: number;
+  /** Worker only: go on from this state with a restored guest; parsed by the `linkSnapshot` schema. */
+  readonly from?: LinkSnapshot;
 }
 
 interface Sent {
@@ -69,12 +90,20 @@ interface Waiting {
   resolve(): void;
   reject(error: Error): void;
 }
+/** Of a `quiesce` under way or done. */
+interface Hold {
+  readonly number: number;
+  state: "syncing" | "held";
+  readonly settle: (error?: Error) => void;
+}
 /** One attached stream; everything that must end with it lives here. */
 interface Attachment {
   readonly input: Readable;
   readonly output: Writable;
   readonly decoder: FrameDecoder;
   greeted: boolean;
+  /** Until the guest's answer is found (L9). */
+  scanner: ResyncScanner | undefined;
   detach(): void;
 }
 
@@ -95,10 +124,16 @@ export class ReliableLink<Out, In> {
   #inbox: { seq: number; message: In; bytes: number }[] = [];
   #delivering = false;
   #ackTimer: NodeJS.Timeout | undefined;
+  /** Number of the last message written to the attached stream; behind `#sentSeq` while held. */
+  #writtenSeq = 0;
+  #hold: Hold | undefined;
+  #syncNumber = 0;
+  #idleDeliveries: (() => void)[] = [];
 
   constructor(options: ReliableLinkOptions<In>) {
     this.#options = options;
     this.#windowBytes = options.windowBytes ?? defaultWindowBytes;
+    if (options.from !== undefined) this.#goOnFrom(options.from);
   }
 
   /** Whether a `send` now would be accepted at once. */
@@ -111,10 +146,12 @@ export class ReliableLink<Out, In> {
   attach(input: Readable, output: Writable): void;
   attach(input: Readable | Duplex, output: Writable = input as Duplex): void {
     if (this.#closed) throw new LinkClosedError();
+    if (this.#hold !== undefined) throw new Error("The link is held: call release() or close() first.");
     this.#attachment?.detach();
     const attachment = this.#newAttachment(input, output);
     this.#attachment = attachment;
-    output.write(encodeFrame({ frame: "hello", last_received: this.#receivedSeq }));
+    const resync = attachment.scanner?.marker;
+    output.write(encodeFrame({ frame: "hello", last_received: this.#receivedSeq, resync }));
     // L6, L7: what an earlier stream left in the inbox is delivered first.
     if (this.#delivering) input.pause();
     else input.resume();
@@ -149,6 +186,77 @@ export class ReliableLink<Out, In> {
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
+  /**
+   * Hold the link so that the guest can be saved (worker side; L8): resolves when the guest has read everything that was
+   * written and every message that arrived has been handled. From then until `release` or `close` nothing is written, read
+   * or delivered; `send` still takes messages into the window. What the guest sends meanwhile stays in its pipe.
+   *
+   * Order for a checkpoint: `quiesce`, save the guest (it is stopped then), `snapshot`, and `close`; or `release` when the
+   * guest is resumed. Handlers must have recorded what they were given when their promise resolves: a message that counts
+   * as delivered is not sent again after a restore.
+   *
+   * Rejects, and the link goes on, when no stream is open, the guest does not answer within `limitMs` (default 10 s), or
+   * the stream is cut meanwhile.
+   */
+  async quiesce(options: { readonly limitMs?: number } = {}): Promise<void> {
+    if (this.#closed) throw new LinkClosedError();
+    const attachment = this.#attachment;
+    if (this.#options.side !== "worker" || this.#hold !== undefined || attachment?.greeted !== true) {
+      throw new Error("Only an open link of the worker's side can be held.");
+    }
+    this.#syncNumber += 1;
+    const number = this.#syncNumber;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const settle = (error?: Error) => (error === undefined ? resolve() : reject(error));
+        this.#hold = { number, state: "syncing", settle };
+        const limitMs = options.limitMs ?? quiesceLimitMs;
+        timer = setTimeout(
+          () => settle(new Error(`The guest did not answer within ${limitMs} ms.`)),
+          limitMs,
+        );
+        attachment.output.write(encodeFrame({ frame: "sync", number }));
+      });
+      // The limit of a handler is its own; what it was given must be recorded before the snapshot counts it.
+      while (this.#delivering && !this.#closed)
+        await new Promise<void>((resolve) => this.#idleDeliveries.push(resolve));
+      if (this.#closed) throw new LinkClosedError();
+    } catch (error) {
+      this.release();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The state a link of a restored guest goes on from. Only while held, and when no `send` waits. */
+  snapshot(): LinkSnapshot {
+    if (this.#hold?.state !== "held" || this.#delivering || this.#inbox.length > 0) {
+      throw new Error("A snapshot needs a held link: await quiesce() first.");
+    }
+    if (this.#waiting.length > 0)
+      throw new Error("A snapshot would lose messages that wait: await send() first.");
+    return {
+      format: 1,
+      sent_seq: this.#sentSeq,
+      received_seq: this.#deliveredSeq,
+      unacknowledged: this.#unacknowledged.map(({ bytes }) => bytes.toString("base64")),
+    };
+  }
+
+  /** Go on after `quiesce`. Nothing to do when the link is not held. */
+  release(): void {
+    if (this.#hold === undefined) return;
+    this.#hold = undefined;
+    const attachment = this.#attachment;
+    if (attachment === undefined || this.#closed) return;
+    for (const sent of this.#unacknowledged) this.#write(attachment, sent);
+    if (this.#deliveredSeq > this.#acknowledgedSeq) this.#sendAck();
+    if (this.#inbox.length > 0) void this.#deliver();
+    if (!this.#delivering) attachment.input.resume();
+  }
+
   /** Close for good; waits up to `flushMs` (default 0: not at all) for the acknowledgement of what was sent. */
   async close(options: { flushMs?: number } = {}): Promise<void> {
     const flushMs = options.flushMs ?? 0;
@@ -169,6 +277,7 @@ export class ReliableLink<Out, In> {
       output,
       decoder: new FrameDecoder(),
       greeted: false,
+      scanner: this.#options.from === undefined ? undefined : new ResyncScanner(),
       detach: () => {
         if (this.#attachment === attachment) this.#attachment = undefined;
         for (const [event, listener] of inputEvents) input.off(event, listener);
@@ -184,6 +293,7 @@ export class ReliableLink<Out, In> {
     const onEnd = (): void => {
       if (this.#attachment !== attachment) return;
       attachment.detach();
+      this.#hold?.settle(new Error("The stream was cut."));
       this.#options.onDetach?.();
     };
     const inputEvents: [string, (chunk: Buffer) => void][] = [
@@ -203,12 +313,37 @@ export class ReliableLink<Out, In> {
     this.#sentSeq = seq;
     this.#unacknowledged.push({ seq, bytes });
     this.#unacknowledgedBytes += bytes.length;
-    if (this.#attachment?.greeted === true) this.#attachment.output.write(bytes); // L3
+    if (this.#attachment?.greeted === true) this.#write(this.#attachment, { seq, bytes }); // L3
+  }
+
+  /** Once per message and stream; later while held (L8). */
+  #write(attachment: Attachment, sent: Sent): void {
+    if (this.#hold !== undefined || sent.seq <= this.#writtenSeq) return;
+    this.#writtenSeq = sent.seq;
+    attachment.output.write(sent.bytes);
+  }
+
+  #goOnFrom(snapshot: LinkSnapshot): void {
+    if (this.#options.side !== "worker") throw new Error("Only the worker's side goes on from a snapshot.");
+    const first = snapshot.sent_seq - snapshot.unacknowledged.length + 1;
+    if (first < 1) throw new RangeError("The snapshot holds more messages than were sent.");
+    this.#sentSeq = snapshot.sent_seq;
+    this.#unacknowledged = snapshot.unacknowledged.map((text, index) => ({
+      seq: first + index,
+      bytes: Buffer.from(text, "base64"),
+    }));
+    this.#unacknowledgedBytes = this.#unacknowledged.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#receivedSeq = snapshot.received_seq;
+    this.#deliveredSeq = snapshot.received_seq;
+    this.#acknowledgedSeq = snapshot.received_seq;
   }
 
   #read(attachment: Attachment, chunk: Buffer): void {
     try {
-      for (const body of attachment.decoder.push(chunk)) {
+      const framed = attachment.scanner === undefined ? chunk : attachment.scanner.push(chunk);
+      if (framed === undefined) return;
+      attachment.scanner = undefined;
+      for (const body of attachment.decoder.push(framed)) {
         this.#handle(attachment, decodeBody(body), body.length);
         if (this.#closed) return;
       }
@@ -218,9 +353,8 @@ export class ReliableLink<Out, In> {
       );
       return;
     }
-    if (this.#inbox.length === 0) return;
-    void this.#deliver();
-    if (this.#delivering) attachment.input.pause(); // L6
+    if (this.#inbox.length > 0) void this.#deliver();
+    if (this.#delivering || this.#hold?.state === "held") attachment.input.pause(); // L6, L8
   }
 
   #handle(attachment: Attachment, value: unknown, bytes: number): void {
@@ -229,6 +363,7 @@ export class ReliableLink<Out, In> {
       throw new ProtocolError(`Invalid frame from the ${this.#peer}: ${issues(parsed.error)}`);
     const frame = parsed.data;
     if (frame.frame === "hello") {
+      if (frame.resync !== undefined) this.#startAnew(attachment, frame.resync);
       if (attachment.greeted) throw new ProtocolError(`The ${this.#peer} said hello twice.`);
       const oldest = this.#sentSeq - this.#unacknowledged.length;
       if (frame.last_received < oldest) {
@@ -236,11 +371,16 @@ export class ReliableLink<Out, In> {
       }
       this.#forget(frame.last_received);
       attachment.greeted = true;
-      for (const sent of this.#unacknowledged) attachment.output.write(sent.bytes);
+      this.#writtenSeq = frame.last_received;
+      for (const sent of this.#unacknowledged) this.#write(attachment, sent);
       this.#admit();
       return;
     }
     if (!attachment.greeted) throw new ProtocolError(`The ${this.#peer} did not say hello first.`);
+    if (frame.frame === "sync" || frame.frame === "synced") {
+      this.#handleSync(attachment, frame);
+      return;
+    }
     if (frame.frame === "ack") {
       this.#forget(frame.seq);
       this.#admit();
@@ -256,6 +396,28 @@ export class ReliableLink<Out, In> {
       throw new ProtocolError(`Invalid message of the ${this.#peer}: ${issues(message.error)}`);
     this.#receivedSeq = frame.seq;
     this.#inbox.push({ seq: frame.seq, message: message.data, bytes });
+  }
+
+  /** The guest's side of L9: what is in the stream or on its way into it ends at the marker. */
+  #startAnew(attachment: Attachment, marker: string): void {
+    if (this.#options.side !== "guest")
+      throw new ProtocolError("The guest asks for a new start of the stream.");
+    attachment.output.write(Buffer.from(marker, "hex"));
+    attachment.output.write(encodeFrame({ frame: "hello", last_received: this.#receivedSeq }));
+    attachment.greeted = false;
+  }
+
+  #handleSync(attachment: Attachment, { frame, number }: { frame: "sync" | "synced"; number: number }): void {
+    if (frame === "sync" && this.#options.side === "guest") {
+      attachment.output.write(encodeFrame({ frame: "synced", number }));
+      return;
+    }
+    // An answer that comes after its limit is no offence.
+    if (frame === "sync" || number > this.#syncNumber)
+      throw new ProtocolError(`A ${frame} that was not asked for.`);
+    if (this.#hold?.number !== number || this.#hold.state === "held") return;
+    this.#hold.state = "held";
+    this.#hold.settle();
   }
 
   /** Drop what the peer has (L2). An `ack` may be behind the hello before it: that one counts undelivered ones (L7). */
@@ -303,7 +465,8 @@ export class ReliableLink<Out, In> {
       this.#acknowledge();
     }
     this.#delivering = false;
-    if (!this.#closed) this.#attachment?.input.resume();
+    for (const resolve of this.#idleDeliveries.splice(0)) resolve();
+    if (!this.#closed && this.#hold?.state !== "held") this.#attachment?.input.resume();
   }
 
   #acknowledge(): void {
@@ -317,6 +480,7 @@ export class ReliableLink<Out, In> {
   #sendAck(): void {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
+    if (this.#hold !== undefined) return; // L8; `release` catches up.
     this.#deliveredBytes = 0;
     this.#acknowledgedSeq = this.#deliveredSeq;
     this.#attachment?.output.write(encodeFrame({ frame: "ack", seq: this.#deliveredSeq }));
@@ -333,6 +497,8 @@ export class ReliableLink<Out, In> {
     this.#closed = true;
     clearTimeout(this.#ackTimer);
     this.#attachment?.detach();
+    this.#hold?.settle(new LinkClosedError());
+    for (const resolve of this.#idleDeliveries.splice(0)) resolve();
     this.#inbox = [];
     this.#unacknowledged = [];
     for (const waiting of this.#waiting.splice(0)) waiting.reject(new LinkClosedError());
