@@ -73,6 +73,11 @@ export const workerMessage = z.discriminatedUnion("type", [
   }),
   /** `ctx.signal` aborts with this reason; the worker kills the guest when the grace is over. */
   z.object({ type: z.literal("run.cancel"), reason: text, grace_ms: z.number().int() }),
+  /**
+   * First message after a restore: the task host draws fresh randomness, and answers `run.restored`, before it handles
+   * anything the worker sends later. Without a run there is no answer.
+   */
+  z.object({ type: z.literal("run.restored") }),
   /** Load helmr.config.ts and the task modules below `source_root`, answer with the catalog. */
   z.object({ type: z.literal("index.start"), source_root: text }),
   z.object({
@@ -139,6 +144,8 @@ export const guestMessage = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("metadata"), operation: metadataOperation }),
   z.object({ type: z.literal("run.finished"), outcome: runOutcome }),
+  /** The restored task host runs. `randomness_problem`: why its random generators repeat those of other restores. */
+  z.object({ type: z.literal("run.restored"), randomness_problem: errorText.optional() }),
   z.object({ type: z.literal("index.finished"), catalog_json: text.max(limits.catalogBytes) }),
   /** `problems`: one text per problem, naming file, export and field. */
   z.object({

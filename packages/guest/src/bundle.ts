@@ -1,5 +1,6 @@
 /**
- * Builds what is mounted at /opt/helmr: agent, task host and indexer as plain ESM for Node 22.18, and the SDK package.
+ * Builds what is mounted at /opt/helmr: agent, task host and indexer as plain ESM for Node 22.18, the
+ * addon that reseeds OpenSSL, and the SDK package.
  *
  * I1  The folder is complete or absent: it is built aside and renamed into place.
  * I2  A folder with the same digest is left untouched, because guests may have it mounted.
@@ -15,6 +16,8 @@ export interface GuestBundle {
 }
 
 const digestFile = "DIGEST";
+/** Both: the folder may be mounted into a guest of another architecture than its maker's (QEMU). */
+const addons = ["reseed-x64.node", "reseed-arm64.node"];
 
 /** Write the bundle to `outDir`. Takes about half a second, or two when the SDK's declarations must be made. */
 export async function buildGuestBundle(outDir: string): Promise<GuestBundle> {
@@ -25,6 +28,7 @@ export async function buildGuestBundle(outDir: string): Promise<GuestBundle> {
       bundlePrograms(staging),
       buildSdkPackage(join(staging, "sdk")),
       copyFile(join(import.meta.dirname, "task-host/warm.ts"), join(staging, "warm.ts")),
+      ...addons.map((name) => copyFile(join(import.meta.dirname, "../native", name), join(staging, name))),
     ]);
     const digest = await digestOf(staging);
     if ((await presentDigest(outDir)) === digest) return { digest }; // I2

@@ -11,14 +11,16 @@ export type RunStart = Extract<WorkerMessage, { type: "run.start" }>;
 /** Agent to task host. `env` is complete: nothing of the host's own environment stays. */
 export type ToHost =
   | (Omit<RunStart, "secrets"> & { readonly type: "run.start" })
-  | { readonly type: "run.cancel"; readonly reason: string };
+  | { readonly type: "run.cancel"; readonly reason: string }
+  | { readonly type: "run.restored" };
 
 /** Task host to agent. */
 export type FromHost =
   | { readonly type: "ready" }
   | { readonly type: "run.started"; readonly at_ms: number }
   | { readonly type: "metadata"; readonly operation: MetadataOperation }
-  | { readonly type: "run.finished"; readonly outcome: RunOutcome };
+  | { readonly type: "run.finished"; readonly outcome: RunOutcome }
+  | { readonly type: "run.restored"; readonly randomness_problem?: string | undefined };
 
 /** Indexer to agent. `loading` says which file is being loaded, for the case that it ends the process. */
 export type FromIndexer =

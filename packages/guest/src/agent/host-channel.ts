@@ -15,6 +15,13 @@ export const fromHost = z.discriminatedUnion("type", [
   z.object({ type: z.literal("run.started"), at_ms: z.number() }),
   z.object({ type: z.literal("metadata"), operation: metadataOperation }),
   z.object({ type: z.literal("run.finished"), outcome: runOutcome }),
+  z.object({
+    type: z.literal("run.restored"),
+    randomness_problem: z
+      .string()
+      .max(limits.errorTextBytes + 64)
+      .optional(),
+  }),
 ]);
 export const fromIndexer = z.discriminatedUnion("type", [
   z.object({ type: z.literal("loading"), file: z.string().max(4096) }),

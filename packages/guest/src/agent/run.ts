@@ -29,6 +29,8 @@ type Send = (message: GuestMessage) => Promise<void>;
 
 export interface ActiveRun {
   cancel(reason: string): void;
+  /** The guest was restored: the task host is told before anything else. */
+  restored(): void;
   readonly finished: Promise<void>;
 }
 
@@ -85,6 +87,7 @@ export function startRun(
       cancelReason ??= reason;
       writeMessage(host.channel, { type: "run.cancel", reason });
     },
+    restored: () => writeMessage(host.channel, { type: "run.restored" }),
     finished: finish(),
   };
 }

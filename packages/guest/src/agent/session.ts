@@ -85,6 +85,9 @@ export class AgentSession {
         this.#cancelReason ??= message.reason;
         this.#run?.cancel(message.reason);
         return;
+      case "run.restored":
+        this.#run?.restored();
+        return;
       case "index.start":
         void runIndexer({
           sourceRoot: message.source_root,

@@ -19,6 +19,7 @@ import { openJsonChannel } from "../json-channel.ts";
 import { boundedText, describeThrown } from "../task-error.ts";
 import { createBridge } from "./bridge.ts";
 import { registerModuleHooks } from "./module-hooks.ts";
+import { prepareReseeding } from "./randomness.ts";
 import { cancelled, executeRun, type SdkInternal } from "./run.ts";
 
 const sdkFolder = join(import.meta.dirname, "sdk");
@@ -26,6 +27,7 @@ const sdkFolder = join(import.meta.dirname, "sdk");
 const { stdout, stderr } = process;
 const exit = process.exit.bind(process);
 const flushLimitMs = 1_000;
+const reseedRandomness = prepareReseeding(import.meta.dirname);
 
 const abort = new AbortController();
 let running = false;
@@ -51,6 +53,12 @@ function onMessage(message: ToHost): void {
   if (message.type === "run.cancel") {
     // A DOMException, as `AbortSignal.timeout` and fetch use, so that `throwIfAborted` throws an AbortError.
     abort.abort(new DOMException(message.reason, "AbortError"));
+    return;
+  }
+  if (message.type === "run.restored") {
+    const reseeding = reseedRandomness();
+    const problem = reseeding.complete ? undefined : reseeding.reason;
+    channel.send({ type: "run.restored", randomness_problem: problem });
     return;
   }
   if (running) return;
