@@ -14,6 +14,7 @@ import { StreamHub } from "./http/stream-hub.ts";
 import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
 import { createFailingCredentials } from "./limits/failing-credentials.ts";
 import { createRateLimiter } from "./limits/rate-limiter.ts";
+import { pageRoutes } from "./pages/index.ts";
 import { publicApi } from "./public-api.ts";
 import { createTokenSecrets } from "./tokens.ts";
 import { workerRoutes } from "./worker/index.ts";
@@ -78,6 +79,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const requests = countRequests(app);
   registerHealth(app, options.db, closing.signal);
   app.register(async (instance) => publicApi(instance, context, authorize));
+  app.register(async (instance) => pageRoutes(instance, context));
   app.register(workerRoutes, {
     prefix: workerApiPrefix,
     db: options.db,
