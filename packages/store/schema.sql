@@ -266,7 +266,6 @@ create table magic_links (
   consumed_at timestamp with time zone,
   constraint magic_links_pkey PRIMARY KEY (token_hash)
 ) with ();
-CREATE INDEX magic_links_by_email ON public.magic_links USING btree (email, expires_at);
 CREATE INDEX magic_links_due ON public.magic_links USING btree (expires_at);
 
 create table oauth_attempts (

@@ -118,11 +118,9 @@ describe("a link by e-mail", () => {
 });
 
 describe("asking for a link", () => {
-  test("answers the same for an address that is known, unknown, refused, or has had its share", async () => {
+  test("answers the same for an address that is known, unknown or refused", async () => {
     const { email: known } = await server.newMember("owner");
-    const bombed = freshEmail();
-    for (let index = 0; index < 10; index += 1) await newLink(server, bombed);
-    for (const email of [known, freshEmail(), `nobody${++count}@example.com`, bombed]) {
+    for (const email of [known, freshEmail(), `nobody${++count}@example.com`]) {
       const answer = await newBrowser(server).post("/auth/magic-link/start", { email });
       expect([answer.status, answer.body]).toEqual([200, { sent: true, email }]);
       expect(answer.headers.getSetCookie()).toEqual([]);

@@ -80,7 +80,6 @@ create table magic_links (
   consumed_at timestamptz
 );
 create index magic_links_due on magic_links (expires_at);
-create index magic_links_by_email on magic_links (email, expires_at);
 
 -- Sign-ins under way at GitHub or an OpenID Connect provider. browser_hash: the cookie of the browser that began it.
 create table oauth_attempts (

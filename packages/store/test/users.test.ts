@@ -147,7 +147,7 @@ describe("magic links", () => {
     email,
     token: await createMagicLink(database.db, { email, redirectAfter: "/x" }),
   });
-  const consume = (token = "") => signInTransaction(database.db, (tx) => consumeMagicLink(tx, token));
+  const consume = (token: string) => signInTransaction(database.db, (tx) => consumeMagicLink(tx, token));
 
   test("ML1 sign in once, also when many try at the same time", async () => {
     const { email, token } = await make();
@@ -159,7 +159,7 @@ describe("magic links", () => {
   test("are not used up by a transaction that fails", async () => {
     const { token } = await make();
     const failing = signInTransaction(database.db, async (tx) => {
-      await consumeMagicLink(tx, token ?? "");
+      await consumeMagicLink(tx, token);
       throw new Error("fails later");
     });
     await expect(failing).rejects.toThrow("fails later");
@@ -173,13 +173,6 @@ describe("magic links", () => {
         where email = ${email} and expires_at = created_at + interval '15 minutes'`.execute(database.db);
     expect((await age(16)).numAffectedRows).toBe(1n);
     expect(await consume(token)).toBeUndefined();
-  });
-
-  test("ML2 ten in 15 minutes for one address", async () => {
-    const email = `${fresh("bombed")}@example.com`;
-    for (let index = 0; index < 10; index += 1) expect((await make(email)).token).toBeDefined();
-    expect((await make(email)).token).toBeUndefined();
-    expect((await make()).token).toBeDefined();
   });
 
   test("are stored as hashes, and what is no token is not looked up", async () => {

@@ -24,7 +24,6 @@ export async function startMagicLink(
   }
   outbox.requireRoom();
   const token = await createMagicLink(db, { email, redirectAfter: redirectAfter(next) });
-  if (token === undefined) return { sent: true, email };
   const url = `${config.publicUrl.replace(/\/+$/, "")}/auth/magic-link?token=${token}`;
   if (mailer.delivers) outbox.add({ to: email, subject: "Sign in to Helmr", text: messageText(url) });
   return { sent: true, email, ...(config.magicLinkDebugUrls === true && { debug_url: url }) };
