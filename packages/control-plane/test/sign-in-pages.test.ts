@@ -43,11 +43,13 @@ describe.each(pagePaths)("%s", (path) => {
     expect(response.headers.get("x-content-type-options")).toBe("nosniff");
     const html = await response.text();
     const links = [...html.matchAll(/(?:src|href)="([^"]*assets\/[^"]+)"/g)].map(([, link]) => link ?? "");
-    expect(links.map((link) => link.replace(/.*\./, "")).sort()).toEqual(["css", "js"]);
+    expect(links.map((link) => link.replace(/.*\./, "")).sort()).toEqual(["css", "js", "svg"]);
     for (const link of links) {
       const asset = await load(new URL(link, new URL(path, server.url)).pathname);
       expect({ link, status: asset.status }).toEqual({ link, status: 200 });
-      expect(asset.headers.get("content-type")).toMatch(/^text\/(css|javascript); charset=utf-8$/);
+      expect(asset.headers.get("content-type")).toMatch(
+        /^(text\/(css|javascript); charset=utf-8|image\/svg\+xml)$/,
+      );
     }
   });
 
