@@ -164,7 +164,7 @@ test("the last use is noted, and the key itself is nowhere in the database", asy
   await vi.waitUntil(async () => {
     const { items } = (await call("GET", "/api-keys?filter=all")).body;
     return items.find((each: { id: string }) => each.id === id).last_used_at !== null;
-  });
+  }, 30_000);
   const { rows } = await sql<{ found: boolean }>`select
     exists (select from api_keys k where k::text like ${`%${raw_key}%`})
     or exists (select from audit_log a where a::text like ${`%${raw_key}%`}) as found`.execute(server.db);

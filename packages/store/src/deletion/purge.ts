@@ -7,8 +7,8 @@
  *
  * D5 The environment's row is locked for each page: two purges of it take turns.
  * D6 A run is deleted under its lock, in the page that found no more of its events and logs: no worker's write can add any.
- * D7 Rows that were written while the mark waited are found by a later page, because the environment's row goes last and
- *    only when the references to it are gone.
+ * D7 The page that finds nothing more deletes the environment: who writes a row that refers to it either has committed
+ *    before the page got its lock, and is seen, or waits for the page, and is refused by the foreign key.
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
@@ -31,7 +31,7 @@ export interface PurgedPage {
 
 /**
  * One page of the environment, or project, that was marked first. Undefined when nothing is marked, or another process is
- * at it. Rejects with a foreign key violation in the rare case of D7: the next page finds what was added.
+ * at it.
  */
 export async function purgePage(db: Queryable): Promise<PurgedPage | undefined> {
   return await transaction(db, purgeOnce);
@@ -73,7 +73,7 @@ async function cancelPage(tx: Tx, scope: Scope): Promise<CancelledRun[]> {
   return cancelled;
 }
 
-/** Step 2, the tables in their order; what has `on delete cascade` goes with its parent. */
+/** Step 2, the tables in their order; what has `on delete cascade` goes with its parent. A test holds them to the schema. */
 const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
   purgeRuns,
   plain("run_counts"),
@@ -86,24 +86,6 @@ const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
   plain("current_deployments"),
   plain("deployment_versions"),
   purgeDeployments,
-];
-
-/** Tables that hold rows of an environment, and go with runs, deployments or a step of their own: held to the schema by a test. */
-export const purgedTables: readonly string[] = [
-  "runs",
-  "run_operations",
-  "run_counts",
-  "sessions",
-  "workspaces",
-  "idempotency_keys",
-  "api_keys",
-  "secrets",
-  "queues",
-  "current_deployments",
-  "deployment_versions",
-  "deployment_sandboxes",
-  "deployment_tasks",
-  "deployments",
 ];
 
 function plain(table: string): (tx: Tx, environmentId: string) => Promise<number> {
