@@ -5,6 +5,9 @@ import type { TaskError } from "@helmr/guest-protocol";
 import { limits } from "@helmr/guest-protocol/constants";
 
 const maxCauses = 5;
+const innerErrorBytes = 1024;
+const helmrFrame =
+  /^\s+at .*(?:\/opt\/helmr\/|\/(?:task-host|indexer)\.mjs:|node:internal\/(?:process\/task_queues|timers)\b)/;
 const cutMarker = "… [truncated]";
 
 /** At most `limits.errorTextBytes` bytes of UTF-8, with a marker where something was cut. */
@@ -46,13 +49,33 @@ function isErrorLike(value: unknown): value is ErrorLike {
 function describeError(error: ErrorLike, depth: number): TaskError {
   const described: TaskError = {
     name: boundedText(String(error.name ?? "Error"), 256),
-    message: boundedText(String(error.message)),
+    message: boundedText(String(error.message) + innerErrors(error)),
   };
-  if (typeof error.stack === "string") described.stack = boundedText(error.stack);
+  if (typeof error.stack === "string") described.stack = boundedText(withoutHelmrFrames(error.stack));
   const { cause } = error;
   if (cause !== undefined && cause !== null && depth < maxCauses)
     described.cause = describe(cause, depth + 1);
   return described;
+}
+
+/** What an AggregateError holds: "All promises were rejected" alone helps nobody. */
+function innerErrors(error: ErrorLike): string {
+  const errors = error instanceof AggregateError ? (error.errors as unknown) : undefined;
+  if (!Array.isArray(errors) || errors.length === 0) return "";
+  const shown = errors.slice(0, maxCauses).map((inner) => {
+    const { name, message } = describe(inner, maxCauses);
+    return `${name}: ${boundedText(message, innerErrorBytes)}`;
+  });
+  if (errors.length > shown.length) shown.push(`and ${errors.length - shown.length} more`);
+  return ` (${shown.join("; ")})`;
+}
+
+/** The author's own frames and those of packages; what lies beneath them is Helmr and Node calling the task. */
+function withoutHelmrFrames(stack: string): string {
+  return stack
+    .split("\n")
+    .filter((line) => !helmrFrame.test(line))
+    .join("\n");
 }
 
 function describeOther(value: unknown): TaskError {

@@ -1,6 +1,8 @@
 import { rm } from "node:fs/promises";
 import { catalog } from "@helmr/api";
+import type { GuestMessage } from "@helmr/guest-protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runIndexer } from "../src/agent/index-run.ts";
 import { TestAgent, type TestFolder, testFolder, writeFiles } from "./harness.ts";
 
 let folder: TestFolder;
@@ -134,6 +136,16 @@ describe("indexing", () => {
       [/queue\("q"\)/],
     ],
     [
+      "conflicting queues, and not once more for the task that uses one",
+      {
+        "helmr.config.ts": config,
+        ...other(`${sdk} queue({ id: "q", concurrencyLimit: 1 }); queue({ id: "q" });`),
+        "tasks/hello.ts": hello("hello", `queue: "q"`),
+      },
+      "invalid_definition",
+      [/queue\("q"\)/],
+    ],
+    [
       "conflicting sandboxes",
       {
         "helmr.config.ts": config,
@@ -216,5 +228,26 @@ describe("indexing", () => {
     expect(result).toMatchObject({ type: "index.failed", failure_kind: kind });
     if (result.type === "index.failed")
       expect(result.problems).toEqual(problems.map((p) => expect.stringMatching(p)));
+  });
+
+  it("names the module that never ends", async () => {
+    await rm(folder.source, { recursive: true });
+    await writeFiles(folder.source, { "helmr.config.ts": config, "tasks/a.ts": "for (;;) {}" });
+    const sent: GuestMessage[] = [];
+    await runIndexer({
+      sourceRoot: folder.source,
+      helmrFolder: folder.bundle,
+      env: { PATH: process.env.PATH ?? "" },
+      user: undefined,
+      send: async (message) => void sent.push(message),
+      moduleLimitMs: 3_000,
+    });
+    expect(sent).toEqual([
+      {
+        type: "index.failed",
+        failure_kind: "task_parse_failed",
+        problems: ["tasks/a.ts: loading took longer than 3 s; do no work at import."],
+      },
+    ]);
   });
 });

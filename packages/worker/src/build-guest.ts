@@ -55,7 +55,8 @@ const bunGuestPath = "/opt/helmr-tools/bun";
 const cacheGuestPath = "/var/cache/helmr-packages";
 const scratchSizeMib = 8 * 1024;
 const installTimeoutMs = 20 * 60_000;
-const indexTimeoutMs = 2 * 60_000;
+/** Longer than the guest's own limit for all modules (5 minutes), which names the module. */
+const indexTimeoutMs = 6 * 60_000;
 const maxProcesses = 2048;
 
 /** Install and index in one guest; throws BuildFailure. */

@@ -10,8 +10,10 @@ import type { GuestUser } from "./users.ts";
 
 type Result = Extract<GuestMessage, { type: "index.finished" | "index.failed" }>;
 
-/** All modules together; the indexer bounds each one itself. */
+/** All modules together. The worker waits a little longer, so that it is this that says which module it was. */
 const indexLimitMs = 5 * 60_000;
+/** One module: the indexer's own limit (60 s) says more, but a module that never yields does not let it. */
+const moduleLimitMs = 70_000;
 const outputLimitMs = 2_000;
 
 export interface IndexRun {
@@ -20,6 +22,8 @@ export interface IndexRun {
   readonly env: Readonly<Record<string, string>>;
   readonly user: GuestUser | undefined;
   readonly send: (message: GuestMessage) => Promise<void>;
+  /** For tests; default 70 s. */
+  readonly moduleLimitMs?: number;
 }
 
 /** Run the indexer; its result is sent after everything the modules printed. */
@@ -35,15 +39,23 @@ export async function runIndexer(run: IndexRun): Promise<void> {
   );
   let result: Result | undefined;
   let loading = "helmr.config.ts";
-  let isOverdue = false;
+  let overdue: string | undefined;
   const kill = (): void => killLeftovers(indexer.child.pid ?? 0, { everything: true });
+  const limitMs = run.moduleLimitMs ?? moduleLimitMs;
+  const moduleTimer = setTimeout(() => {
+    overdue ??= `${loading}: loading took longer than ${limitMs / 1000} s; do no work at import.`;
+    kill();
+  }, limitMs);
   const channelClosed = new Promise<void>((resolve) => indexer.channel.once("close", () => resolve()));
   readMessages(
     indexer.channel,
     fromIndexer,
     (message) => {
-      if (message.type === "loading") loading = message.file;
-      else result ??= message;
+      if (message.type !== "loading") result ??= message;
+      else {
+        loading = message.file;
+        moduleTimer.refresh();
+      }
     },
     () => {
       result ??= failed(`${loading}: the module wrote to file descriptor 3, which belongs to Helmr.`);
@@ -51,11 +63,12 @@ export async function runIndexer(run: IndexRun): Promise<void> {
     },
   );
   const timer = setTimeout(() => {
-    isOverdue = true;
+    overdue ??= `${loading}: loading the modules took longer than ${indexLimitMs / 60_000} minutes; do no work at import.`;
     kill();
   }, indexLimitMs);
   const exit = await indexer.exited;
   clearTimeout(timer);
+  clearTimeout(moduleTimer);
   kill();
   const outputTimer = setTimeout(() => {
     relay.stop();
@@ -63,15 +76,11 @@ export async function runIndexer(run: IndexRun): Promise<void> {
   }, outputLimitMs);
   await Promise.all([relay.ended, channelClosed]);
   clearTimeout(outputTimer);
-  await run.send(result ?? failed(isOverdue ? overdue(loading) : endedEarly(loading, exit)));
+  await run.send(result ?? failed(overdue ?? endedEarly(loading, exit)));
 }
 
 function failed(problem: string): Result {
   return { type: "index.failed", failure_kind: "task_parse_failed", problems: [boundedText(problem)] };
-}
-
-function overdue(file: string): string {
-  return `${file}: loading the modules took longer than ${indexLimitMs / 60_000} minutes; do no work at import.`;
 }
 
 function endedEarly(file: string, exit: ProcessExit): string {

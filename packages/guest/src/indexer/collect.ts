@@ -123,10 +123,13 @@ class Collector {
 
   /** Declared queues and the tasks' own default ones; every other name is a problem. */
   #queues(): Catalog["queues"] {
+    const before = this.#problems.length;
     let queues: Catalog["queues"] = [];
     this.#try("queues", () => {
       queues = this.#sdk.queueDefinitions();
     });
+    // What is declared is unknown then; that a task names one of them is no problem of its own.
+    if (this.#problems.length > before) return queues;
     const known = new Set(queues.map((queue) => queue.id));
     for (const { value: task, where } of this.#tasks.values()) {
       if (known.has(task.queue)) continue;
