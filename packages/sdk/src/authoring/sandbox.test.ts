@@ -112,6 +112,26 @@ describe("sandbox", () => {
   ])("takes the network %j", (given, expected) => {
     expect(definitionOf((b) => b.network(given)).network).toEqual(expected);
   });
+  it.each(["1.2.3.4", "10.0.0.0/8", "2001:db8::/32", "::1", "example.com", "*.Example.com", "db", "a.b."])(
+    "takes the denied %s",
+    (entry) => {
+      expect(definitionOf((b) => b.network({ internet: { deny: [entry] } })).network.deny).toEqual([entry]);
+    },
+  );
+  it.each([
+    "10.0.0.0/33",
+    "1.2.3.400",
+    "1.2.3.4/",
+    "::1/129",
+    "not a host!",
+    "https://example.com",
+    "a.com:80",
+    "*",
+  ])("refuses the denied %s", (entry) => {
+    expect(() => box.network({ internet: { deny: ["10.0.0.0/8", entry] } })).toThrow(
+      'sandbox("box").network.internet.deny[1]: must be an address, a CIDR or a host name',
+    );
+  });
   it.each([[""], [" "], [5], "10.0.0.0/8", null])("refuses the deny list %j", (deny) => {
     expect(() => box.network({ internet: { deny } } as never)).toThrow("network.internet.deny");
   });

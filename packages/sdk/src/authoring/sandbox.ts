@@ -138,8 +138,28 @@ function expectNetwork(value: unknown, where: string): SandboxDefinition["networ
   return {
     internet: true,
     allow: expectEntries(lists.allow, `${where}.internet.allow`),
-    deny: expectEntries(lists.deny, `${where}.internet.deny`),
+    deny: expectEntries(lists.deny, `${where}.internet.deny`).map((entry, index) =>
+      expectDenied(entry, `${where}.internet.deny[${index}]`),
+    ),
   };
+}
+
+/** An address, a CIDR, or a host name: what a guest's start would refuse is refused where it is written. */
+function expectDenied(entry: string, where: string): string {
+  const [address = "", prefix, ...rest] = entry.split("/");
+  const octets = /^\d{1,3}(\.\d{1,3}){3}$/.test(address) ? address.split(".").map(Number) : undefined;
+  const isIpv4 = octets?.every((octet) => octet <= 255) === true;
+  const isIpv6 = address.includes(":") && /^[0-9a-fA-F:.]+$/.test(address);
+  const bits = prefix === undefined ? 0 : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
+  const isCidr = (isIpv4 || isIpv6) && rest.length === 0 && bits <= (isIpv4 ? 32 : 128);
+  const isName = octets === undefined && /^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(entry);
+  if (!isCidr && !isName) {
+    fail(
+      where,
+      `must be an address, a CIDR or a host name such as "10.0.0.0/8" or "example.com", got ${show(entry)}`,
+    );
+  }
+  return entry;
 }
 
 function expectEntries(value: unknown, where: string): string[] {
