@@ -152,6 +152,13 @@ describe("start", () => {
     expect(wide.status).toBe(201);
   });
 
+  test("a payload that no guest could be handed is refused, with the limit", async () => {
+    expect((await start({ payload: "é".repeat(2 * 1024 * 1024 - 1) })).status).toBe(201);
+    const refused = await start({ payload: "é".repeat(2 * 1024 * 1024) });
+    expect(refused.status).toBe(400);
+    expect(refused.body.error).toMatch(/^payload: must be at most 4194304 bytes as JSON/);
+  });
+
   test("a task that is not deployed", async () => {
     const answer = await start({ task_id: "other" });
     expect(answer).toMatchObject({ status: 409, body: { code: "task_not_deployed" } });

@@ -75,6 +75,9 @@ export const sessionStart = z.strictObject({
 });
 export type SessionStart = z.infer<typeof sessionStart>;
 
+/** What a guest is handed in one frame beside its secrets; refused at the start, since the run could only fail. */
+const maxPayloadBytes = 4 * 1024 * 1024;
+
 /** A key that a start refuses by name. Every other unknown key is ignored. */
 const refused = (hint: string) => z.never({ error: `is not accepted here: ${hint}` }).optional();
 
@@ -84,7 +87,15 @@ const startFields = {
     .unknown()
     .refine((value) => value === undefined || isWritableJson(value), {
       error: "must not be nested deeper than 200 levels, or hold numbers beyond the range of a double",
+      abort: true,
     })
+    .refine(
+      (value) =>
+        value === undefined || new TextEncoder().encode(JSON.stringify(value)).length <= maxPayloadBytes,
+      {
+        error: `must be at most ${maxPayloadBytes} bytes as JSON; pass where a large input lies instead of the input`,
+      },
+    )
     .optional(),
   external_id: externalId.optional(),
   queue: z.object({ name: queueName }).optional(),
