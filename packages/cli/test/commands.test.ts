@@ -336,6 +336,17 @@ describe("an end from outside", () => {
 });
 
 describe("errors", () => {
+  it.skipIf(process.platform !== "linux")(
+    "a home that is not there and cannot be made hangs nothing",
+    async () => {
+      const result = await helmr(["run", "list"], {
+        env: { HOME: "/proc/not-there", XDG_CONFIG_HOME: "", XDG_CACHE_HOME: "" },
+      });
+      expect(result.exitCode).toBe(2);
+      expect(result.err).toContain("no server is known");
+    },
+  );
+
   it.each([
     [400, 8],
     [401, 4],

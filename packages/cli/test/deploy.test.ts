@@ -103,6 +103,13 @@ describe("init", () => {
     ]);
   });
 
+  it("says the next command as it has to be typed", async () => {
+    const spaced = await helmr(["init", "it's mine"], { cwd: dir });
+    expect(spaced.err).toContain("helmr deploy 'it'\\''s mine'\n");
+    const plain = await helmr(["init", "größe"], { cwd: dir });
+    expect(plain.err).toContain("helmr deploy größe\n");
+  });
+
   it("never overwrites without --force", async () => {
     await writeFile(join(dir, "package.json"), "mine");
     const refused = await helmr(["init", dir]);
@@ -224,6 +231,12 @@ describe("deploy", () => {
     ],
     ["a config that throws", { "helmr.config.ts": 'throw new Error("thrown");' }, /thrown/],
     ["a config of another kind", { "helmr.config.ts": "export default 7;" }, /does not default-export/],
+    ["a config that ends the process", { "helmr.config.ts": "process.exit(0);" }, /ended the process/],
+    [
+      "an empty field, without frames that are not the author's",
+      { "helmr.config.ts": config.replace('"default"', '""') },
+      /^error: helmr\.config\.ts cannot be loaded:\nTypeError: defineConfig\(\.\.\.\)\.project: must not be empty\n\s+at [^\n]*helmr\.config\.ts:2:\d+\)?\n$/,
+    ],
     ["a wrong field", { "helmr.config.ts": config.replace('"default"', "7") }, /project/],
   ])("says what is wrong before it uploads: %s", async (_what, files, message) => {
     await using server = await scriptedServer(routes());
@@ -231,6 +244,13 @@ describe("deploy", () => {
     expect(result.exitCode).toBe(1);
     expect(result.err).toMatch(message);
     expect(server.asked).toEqual([]);
+  });
+
+  it("reads a package.json that begins with a byte order mark, as npm does", async () => {
+    await using server = await scriptedServer(routes());
+    const root = await project({ "package.json": `\uFEFF${JSON.stringify(manifest)}` });
+    const result = await helmr(["deploy", root], { url: server.url });
+    expect(result.exitCode, result.err).toBe(0);
   });
 
   it("loads a config that a build loads: enums, imports without their extension", async () => {

@@ -8,7 +8,7 @@ import { type ArtifactStore, extractDeploymentSource } from "@helmr/artifacts";
 import { z } from "zod";
 import { BuildFailure, messageOf } from "./failure.ts";
 import { readSmallFile } from "./image-user.ts";
-import { prepareFile, rewrittenNames } from "./lockfiles.ts";
+import { prepareFile, rewrittenNames, withoutByteOrderMark } from "./lockfiles.ts";
 import { sdkSpecs } from "./sdk-versions.ts";
 
 export interface PackageManager {
@@ -73,7 +73,7 @@ async function readManifest(dir: string): Promise<z.infer<typeof packageJson>> {
   if (text === undefined)
     throw sourceFailure("there is no package.json in the source; run helmr deploy in the project's folder");
   try {
-    return packageJson.parse(JSON.parse(text));
+    return packageJson.parse(JSON.parse(withoutByteOrderMark(text)));
   } catch (error) {
     throw sourceFailure(`package.json cannot be read: ${messageOf(error)}`);
   }

@@ -25,6 +25,15 @@ it("lets npm take the SDK from the registry at hand, and touches no other entry"
   expect(text).not.toContain("sha512-a");
 });
 
+it("reads a manifest that begins with a byte order mark", () => {
+  const { specs } = prepareText(
+    "package.json",
+    `\uFEFF${JSON.stringify({ dependencies: { "@helmr/sdk": "^0.3.0" } })}`,
+    "0.1.0",
+  );
+  expect(specs).toEqual(["^0.3.0"]);
+});
+
 it("turns a linked SDK into a package of our version", () => {
   const { text } = prepareText(
     "package-lock.json",

@@ -44,9 +44,14 @@ export function prepareText(
   return { text: `${JSON.stringify(json, null, 2)}\n`, specs };
 }
 
+/** As npm and Node read JSON: some editors write the mark. */
+export function withoutByteOrderMark(text: string): string {
+  return text.replace(/^\uFEFF/, "");
+}
+
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(withoutByteOrderMark(text));
   } catch {
     return undefined;
   }

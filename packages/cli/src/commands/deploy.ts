@@ -64,7 +64,9 @@ async function deploy(dir: string | undefined, options: DeployOptions): Promise<
       if (deployment.status !== "deployed") return showFailure(deployment, last, options);
       await finish(api, deployment, options);
     },
-    () => id && `the build goes on; \`helmr deployment events ${id} --follow\` shows it`,
+    () =>
+      id &&
+      `the build goes on; \`helmr deployment events ${id} --follow\` shows it, \`helmr deployment promote ${id}\` makes it current when it is done`,
     async () => (await readOnce()).project,
   );
 }

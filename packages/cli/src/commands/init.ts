@@ -42,7 +42,16 @@ async function init(given: string | undefined, options: InitOptions): Promise<vo
       .map((path) => join(shown, path))
       .join("\n")}\n`,
   );
-  note(`\nNext:\n  helmr deploy ${shown}\n  helmr session start hello --payload '{"name":"Ada"}' --follow`);
+  note(
+    `\nNext:\n  helmr deploy ${shellWord(shown)}\n  helmr session start hello --payload '{"name":"Ada"}' --follow`,
+  );
+}
+
+/** As it has to be typed: a folder with a space or a quote in its name is one word. */
+function shellWord(text: string): string {
+  return /^[\p{L}\p{N}@%+=:,./_-]+$/u.test(text) && !text.startsWith("-")
+    ? text
+    : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 async function savedProject(): Promise<string | undefined> {

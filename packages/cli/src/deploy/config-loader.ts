@@ -4,7 +4,7 @@
  */
 import { existsSync, writeSync } from "node:fs";
 import { registerHooks } from "node:module";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const sdkUrl = import.meta.resolve("@helmr/sdk");
 
@@ -28,6 +28,14 @@ function typescriptFile(specifier: string, parentUrl: string | undefined): strin
   return candidates.find((candidate) => existsSync(new URL(candidate, parentUrl)));
 }
 
+const sdkFolder = fileURLToPath(new URL(".", sdkUrl));
+const ownFolders = [sdkFolder, import.meta.filename, "/node_modules/@helmr/sdk/"];
+
+function isForeignFrame(line: string): boolean {
+  if (!/^\s+at /.test(line)) return false;
+  return /node:internal|\(internal/.test(line) || ownFolders.some((folder) => line.includes(folder));
+}
+
 const [, , path = ""] = process.argv;
 try {
   const { default: config } = (await import(pathToFileURL(path).href)) as {
@@ -36,8 +44,15 @@ try {
   writeSync(3, JSON.stringify({ project: config?.project, ignorePatterns: config?.ignorePatterns }));
   process.exit(0);
 } catch (error) {
-  // The stack of a syntax error starts with file and line; frames of Node itself say nothing to the author.
+  // The stack of a syntax error starts with file and line; frames of Node, of the SDK and of this file say nothing to
+  // the author.
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  console.error(text.replaceAll(/^\s+at .*\((?:node:|internal).*\n?/gm, "").trimEnd());
+  console.error(
+    text
+      .split("\n")
+      .filter((line) => !isForeignFrame(line))
+      .join("\n")
+      .trimEnd(),
+  );
   process.exit(1);
 }

@@ -35,6 +35,7 @@ export function checkSize(entries: readonly SourceEntry[], limitBytes: number): 
     .filter((entry): entry is FileEntry => entry.kind === "file")
     .sort((a, b) => b.sizeBytes - a.sizeBytes)
     .slice(0, 5)
+    .filter((entry) => entry.sizeBytes >= mebibyte / 10)
     .map((entry) => `  ${(entry.sizeBytes / mebibyte).toFixed(1)} MiB  ${entry.path}`);
   throw new CliError(
     `the project is too large to upload: ${(total / mebibyte).toFixed(1)} MiB, the limit is ${Math.floor(limitBytes / mebibyte)} MiB\n${largest.join("\n")}`,

@@ -43,7 +43,8 @@ async function checkManifest(root: string): Promise<void> {
   const path = join(root, "package.json");
   let manifest: { packageManager?: unknown; dependencies?: Record<string, unknown> };
   try {
-    manifest = JSON.parse(await readFile(path, "utf8"));
+    // As npm and Node do: some editors write a byte order mark.
+    manifest = JSON.parse((await readFile(path, "utf8")).replace(/^\uFEFF/, ""));
   } catch (error) {
     throw new CliError(`cannot read the project's package.json: ${messageOf(error)}`, {
       hint: "`helmr init` makes a project",
@@ -92,10 +93,15 @@ async function loadConfig(root: string, path: string): Promise<Omit<Project, "di
   if (child.exitCode !== 0) {
     throw new CliError(
       `helmr.config.ts cannot be loaded${said === "" ? ` (${child.signalCode ?? child.exitCode})` : `:\n${said}`}`,
-      {
-        hint: "packages it imports must be installed in the project; @helmr/sdk need not be",
-      },
+      /Cannot find package/.test(said)
+        ? { hint: "packages it imports must be installed in the project; @helmr/sdk need not be" }
+        : {},
     );
+  }
+  if (answer === "") {
+    throw new CliError("helmr.config.ts ended the process while it was loaded (process.exit?)", {
+      hint: "it is a module that default-exports a configuration and does nothing else",
+    });
   }
   if (said !== "") process.stderr.write(`${said}\n`);
   return configOf(JSON.parse(answer));
