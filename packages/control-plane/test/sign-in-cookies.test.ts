@@ -67,6 +67,19 @@ describe("the cookie", () => {
     expect((await elsewhere.get("/me")).status).toBe(200);
   });
 
+  test("is sent again to the page that asks who is signed in, and to nobody else", async () => {
+    const browser = await signedInBrowser(server, freshEmail());
+    const token = browser.cookies.get(cookieName);
+    const [cookie] = (await browser.get("/me")).headers.getSetCookie().map(parseSetCookie);
+    expect(cookie).toMatchObject({
+      name: cookieName,
+      value: token,
+      attributes: { "max-age": String(30 * 86_400), secure: true, httponly: true },
+    });
+    const byBearer = await server.request("GET", "/me", undefined, { key: token ?? null });
+    expect([byBearer.status, byBearer.headers.getSetCookie()]).toEqual([200, []]);
+  });
+
   test("is not rotated away by a sign-in that fails", async () => {
     const browser = await signedInBrowser(server, freshEmail());
     expect((await browser.post("/auth/magic-link/finish", { token: "A".repeat(43) })).status).toBe(400);

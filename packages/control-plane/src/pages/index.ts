@@ -3,7 +3,8 @@
  *
  * P1 A page runs no script but its own file and loads nothing from elsewhere, but pictures over https: the
  *    Content-Security-Policy says so, and there is no inline script or style.
- * P2 No page changes anything by being opened: mail scanners and previews open links, too. Every change is a button.
+ * P2 No page changes anything by being opened: mail scanners and previews open links, too. Every change is a button; but a
+ *    provider's callback goes on by itself, because its state counts only in the browser that began.
  */
 import { readdir, readFile } from "node:fs/promises";
 import type { FastifyInstance, FastifyRequest } from "fastify";

@@ -4,11 +4,14 @@ import { readStanding, type Standing } from "@helmr/store";
 import type { SignedInUser } from "../auth/authorize.ts";
 import type { Context, DeploymentMode } from "../context.ts";
 import type { Handlers } from "../http/handlers.ts";
+import { renewCookie } from "../sign-in/sign-in.ts";
 
-export function meHandlers({ db, config }: Context): Pick<Handlers, "getMe"> {
+export function meHandlers(context: Context): Pick<Handlers, "getMe"> {
+  const { db, config } = context;
   const mode = config.deploymentMode ?? "self-hosted";
   return {
-    getMe: async ({ user }) => {
+    getMe: async ({ user, request, reply }) => {
+      renewCookie(context, request, reply);
       const member = user.membership?.status === "active" ? user.membership : undefined;
       const standing = await readStanding(db, member?.organizationId);
       return { status: 200, body: presentMe(user, member, standing, mode, config.publicUrl) };

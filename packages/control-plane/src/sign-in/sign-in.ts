@@ -11,7 +11,7 @@ import {
 } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { actorOfUser } from "../auth/authorize.ts";
-import { readCookie } from "../auth/credential.ts";
+import { readCookie, readCredential } from "../auth/credential.ts";
 import type { Context } from "../context.ts";
 import { clearedCookie, sessionCookie } from "./cookies.ts";
 
@@ -53,6 +53,16 @@ export async function signIn(
   context.authenticator.forget();
   addCookie(reply, sessionCookie(context.cookieName, signedIn.token));
   return { redirect_after: signedIn.redirectAfter };
+}
+
+/**
+ * A session lives for 30 days after its last use, a cookie for 30 days after it was sent: the page that asks who is signed
+ * in gets its cookie again.
+ */
+export function renewCookie({ cookieName }: Context, request: FastifyRequest, reply: FastifyReply): void {
+  const credential = readCredential(request, cookieName);
+  if (credential.kind !== "user_session" || credential.from !== "cookie") return;
+  addCookie(reply, sessionCookie(cookieName, credential.token));
 }
 
 /** The answer to a sign-out, from a browser or not. */

@@ -20,7 +20,8 @@ async function look(code) {
   element("shown-code").textContent = code;
   hide("code-form");
   show("decision");
-  element("approve").focus();
+  // Not on a button: nobody approves by a key press meant for something else.
+  element("question").focus();
 }
 
 function decided({ status }) {
