@@ -32,14 +32,35 @@ export async function migrate(db: Database): Promise<{ applied: string[] }> {
   });
 }
 
-async function applyMissing(db: Queryable, migrations: readonly Migration[]): Promise<string[]> {
-  await sql`create table if not exists schema_migrations (
-    name text primary key, sha256 text not null, applied_at timestamptz not null default now())`.execute(db);
+/**
+ * Rejects unless the schema is exactly this version's: behind, with the command that migrates; newer or changed, as
+ * `migrate` does. Changes nothing.
+ */
+export async function requireCurrentSchema(db: Queryable): Promise<void> {
+  const migrations = await readMigrations();
+  const { rows: found } = await sql<{ there: boolean }>`
+    select to_regclass('schema_migrations') is not null as there`.execute(db);
+  const done = found[0]?.there ? await readApplied(db) : new Map<string, string>();
+  refuseUnknown(done, migrations);
+  const missing = migrations.filter(({ name }) => !done.has(name)).map(({ name }) => name);
+  if (missing.length === 0) return;
+  throw new Error(
+    `the database's schema is behind this version of Helmr (missing: ${missing.join(", ")}): run \`helmr-control migrate\``,
+  );
+}
+
+async function readApplied(db: Queryable): Promise<Map<string, string>> {
   const { rows } = await sql<{
     name: string;
     sha256: string;
   }>`select name, sha256 from schema_migrations`.execute(db);
-  const done = new Map(rows.map((row) => [row.name, row.sha256]));
+  return new Map(rows.map((row) => [row.name, row.sha256]));
+}
+
+async function applyMissing(db: Queryable, migrations: readonly Migration[]): Promise<string[]> {
+  await sql`create table if not exists schema_migrations (
+    name text primary key, sha256 text not null, applied_at timestamptz not null default now())`.execute(db);
+  const done = await readApplied(db);
   refuseUnknown(done, migrations);
   const missing = migrations.filter((migration) => !done.has(migration.name));
   for (const migration of missing) {

@@ -87,6 +87,7 @@ export const organizationRoutes = {
     ...post,
     ...user,
     path: "/invitations/accept",
+    rateLimit: "invitation_accept",
     summary: "Become a member of the organization that invited the user",
     body: wire.invitationAcceptRequest,
     responses: { 200: wire.acceptedInvitation },

@@ -15,6 +15,8 @@ export interface TestRedis {
   /** Ends the server, as kill -9 does; `start` brings it back on the same socket, empty. */
   kill(): Promise<void>;
   start(): Promise<void>;
+  /** The reply to an inline command, as Redis writes it. */
+  command(text: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -36,7 +38,7 @@ export async function startRedis(): Promise<TestRedis> {
     await vi.waitUntil(
       async () => {
         if (problem) throw new Error(`install the package redis-server: ${problem.message}`);
-        return await answers(socket);
+        return (await ask(socket, "PING"))?.startsWith("+PONG") ?? false;
       },
       { timeout: 30_000, interval: 20 },
     );
@@ -54,6 +56,7 @@ export async function startRedis(): Promise<TestRedis> {
     resume: () => child?.kill("SIGCONT"),
     kill,
     start,
+    command: async (text) => (await ask(socket, text)) ?? "",
     stop: async () => {
       await kill();
       await rm(folder, { recursive: true, force: true });
@@ -61,14 +64,15 @@ export async function startRedis(): Promise<TestRedis> {
   };
 }
 
-function answers(socketPath: string): Promise<boolean> {
+/** Undefined when nobody answers. */
+function ask(socketPath: string, command: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect(socketPath, () => socket.write("PING\r\n"));
-    const end = (answer: boolean) => {
+    const socket = connect(socketPath, () => socket.write(`${command}\r\n`));
+    const end = (answer: string | undefined) => {
       socket.destroy();
       resolve(answer);
     };
-    socket.once("data", (data) => end(data.toString().startsWith("+PONG")));
-    socket.once("error", () => end(false));
+    socket.once("data", (data) => end(data.toString()));
+    socket.once("error", () => end(undefined));
   });
 }

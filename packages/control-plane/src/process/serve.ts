@@ -1,0 +1,85 @@
+/**
+ * `helmr-control serve`: the HTTP API as a process.
+ *
+ * Start order: database and its schema, keys of the secrets that are stored, bootstrap token, then the port. Nothing is
+ * changed before the schema is known to be this version's.
+ */
+import { mkdir } from "node:fs/promises";
+import { createFolderStore } from "@helmr/artifacts";
+import { createMemoryBus } from "@helmr/coordination";
+import { listenForStop, startLogger } from "@helmr/process";
+import {
+  createSecretCipher,
+  type Database,
+  ensureBootstrapToken,
+  openDatabase,
+  requireCurrentSchema,
+  type SecretCipher,
+  secretKeyCounts,
+} from "@helmr/store";
+import type { Logger } from "pino";
+import { createControlPlane } from "../control-plane.ts";
+import { createMailer } from "../email/mailer.ts";
+import { type Environment, readControlConfig } from "./control-config.ts";
+
+export async function serve(environment: Environment): Promise<void> {
+  const config = readControlConfig(environment);
+  const signals = listenForStop();
+  const logger = await startLogger(config.logLevel);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => signals.close());
+
+  const db = openDatabase({
+    url: config.databaseUrl,
+    applicationName: "helmr-control",
+    onConnectionError: (error) => logger.warn({ reason: error.message }, "a database connection was lost"),
+  });
+  cleanup.defer(() => db.close());
+  await requireCurrentSchema(db);
+  const secretCipher = createSecretCipher(config.secretKeys);
+  await requireSecretKeys(db, secretCipher, logger);
+  if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
+
+  await mkdir(config.artifactsFolder, { recursive: true, mode: 0o700 });
+  const bus = createMemoryBus();
+  cleanup.defer(() => bus.close());
+  const mailer = createMailer(config.mailer, logger);
+  cleanup.defer(() => mailer.close());
+  const controlPlane = createControlPlane({
+    db,
+    bus,
+    artifacts: createFolderStore(config.artifactsFolder),
+    secretCipher,
+    config: config.controlPlane,
+    mailer,
+    logger,
+  });
+  cleanup.defer(() => controlPlane.close());
+  const url = await controlPlane.listen(config.listen);
+  logger.info({ url, publicUrl: config.controlPlane.publicUrl }, "helmr-control is ready");
+
+  await signals.stopping;
+  logger.info("stopping");
+}
+
+/** A secret that cannot be read would fail each run that declares it: that is said here, once, instead. */
+async function requireSecretKeys(db: Database, cipher: SecretCipher, logger: Logger): Promise<void> {
+  const counts = await secretKeyCounts(db);
+  for (const [keyId, count] of counts) {
+    if (cipher.keyIds.includes(keyId)) continue;
+    throw new Error(
+      `${count} secrets are encrypted under key ${keyId}, which is not configured: set that key as HELMR_SECRET_ENCRYPTION_KEY_OLD`,
+    );
+  }
+  const [, oldKeyId] = cipher.keyIds;
+  if (oldKeyId === undefined) return;
+  const remaining = counts.get(oldKeyId) ?? 0;
+  const next =
+    remaining === 0
+      ? "HELMR_SECRET_ENCRYPTION_KEY_OLD can be removed when no process writes with it any more"
+      : "wrap them anew with `helmr-control secrets reencrypt`";
+  logger.info(
+    { current: cipher.currentKeyId, old: oldKeyId, remaining },
+    `secrets under the old key: ${next}`,
+  );
+}

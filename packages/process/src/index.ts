@@ -1,0 +1,5 @@
+/** @helmr/process: what the processes of an installation share. */
+export { ConfigError, type ConfigShape, describeVariables, readConfig } from "./config.ts";
+export { disableCoreDumps } from "./core-dumps.ts";
+export { listenForStop } from "./signals.ts";
+export { failOnStart, logLevel, startLogger } from "./start.ts";
