@@ -45,6 +45,7 @@ beforeEach(async () => {
     HELMR_LISTEN: "127.0.0.1:0",
     HELMR_CAS_URI: `file://${folder}/artifacts`,
     HELMR_SECRET_ENCRYPTION_KEY: newKey(),
+    HELMR_AUTH_SECRET: newKey(),
   };
 });
 afterEach(async () => {
@@ -74,6 +75,7 @@ describe("helmr-control", () => {
       "HELMR_PUBLIC_URL",
       "HELMR_CAS_URI",
       "HELMR_SECRET_ENCRYPTION_KEY",
+      "HELMR_AUTH_SECRET",
       "HELMR_LOG_LEVEL",
     ]);
     expect(wrong.stderr).not.toContain(key);

@@ -8,6 +8,7 @@ const minimal = {
   HELMR_PUBLIC_URL: "https://helmr.example.com/",
   HELMR_CAS_URI: "file:///var/lib/helmr/artifacts",
   HELMR_SECRET_ENCRYPTION_KEY: key,
+  HELMR_AUTH_SECRET: key,
 };
 
 const problems = (environment: Record<string, string>): string[] => {
@@ -27,6 +28,7 @@ test("what is needed, and what the rest is then", () => {
     databaseUrl: minimal.HELMR_DATABASE_URL,
     listen: { host: "127.0.0.1", port: 4747 },
     artifactsFolder: "/var/lib/helmr/artifacts",
+    authSecret: Buffer.from(key, "base64"),
     secretKeys: { current: key, old: undefined },
     workerBootstrapToken: undefined,
     logLevel: "info",

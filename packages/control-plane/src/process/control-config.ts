@@ -13,6 +13,7 @@ export interface ControlConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly artifactsFolder: string;
   readonly secretKeys: SecretKeys;
+  readonly authSecret: Buffer;
   readonly workerBootstrapToken: string | undefined;
   readonly logLevel: string;
   readonly mailer: MailerConfig;
@@ -38,6 +39,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     },
     artifactsFolder: values.HELMR_CAS_URI,
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
+    authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),
     workerBootstrapToken: values.HELMR_WORKER_BOOTSTRAP_TOKEN,
     logLevel: values.HELMR_LOG_LEVEL,
     mailer: mailerConfig(values) ?? { kind: "none" },

@@ -50,6 +50,7 @@ export async function serve(environment: Environment): Promise<void> {
     bus,
     artifacts: createFolderStore(config.artifactsFolder),
     secretCipher,
+    authSecret: config.authSecret,
     config: config.controlPlane,
     mailer,
     logger,

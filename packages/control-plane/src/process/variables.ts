@@ -28,7 +28,7 @@ const publicUrl = httpUrl
   })
   .transform((text) => text.replace(/\/+$/, ""));
 
-const encryptionKey = z
+const key = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/_-]{43}=?$/.test(text) && Buffer.from(text, "base64").length === 32, {
     error: "must be 32 random bytes in base64; make one with: openssl rand -base64 32",
@@ -90,10 +90,11 @@ export const controlVariables = {
   HELMR_PUBLIC_URL: publicUrl.describe("where browsers, the CLI and SDKs reach this server"),
   HELMR_LISTEN: listen.default("127.0.0.1:4747").describe("host:port of the HTTP server"),
   HELMR_CAS_URI: casUri.describe("object store of sources and artifacts: file:///path of a folder"),
-  HELMR_SECRET_ENCRYPTION_KEY: encryptionKey.describe(
-    "32 random bytes in base64: encrypts secrets in the database",
+  HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
+  HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),
+  HELMR_AUTH_SECRET: key.describe(
+    "32 random bytes in base64: secrets of tokens that runs wait for are derived from it",
   ),
-  HELMR_SECRET_ENCRYPTION_KEY_OLD: encryptionKey.optional().describe("the key before it, during a rotation"),
   HELMR_DEPLOYMENT_MODE: z
     .enum(["self-hosted", "managed-cloud"], { error: "must be self-hosted or managed-cloud" })
     .default("self-hosted")
