@@ -186,6 +186,35 @@ describe("deploy", () => {
     expect(server.asked.some((asked) => asked.path.endsWith("/promote"))).toBe(false);
   });
 
+  it("with a login goes to the project of helmr.config.ts, unless another one is named", async () => {
+    const under = (name: string) =>
+      Object.fromEntries(
+        Object.entries(routes()).map(([route, answer]) => [
+          route.replace(" /", ` /projects/${name}/environments/staging/`),
+          answer,
+        ]),
+      );
+    await using server = await scriptedServer({ ...under("default"), ...under("other") });
+    const config = join(dir, "config");
+    await mkdir(join(config, "helmr"), { recursive: true });
+    const hosts = { [server.url]: { session_token: "t".repeat(43) } };
+    await writeFile(
+      join(config, "helmr", "credentials.json"),
+      JSON.stringify({ version: 1, default_url: server.url, hosts }),
+    );
+    const options = { env: { XDG_CONFIG_HOME: config } };
+    const source = await project();
+    const unnamed = await helmr(["deploy", source], options);
+    expect([unnamed.exitCode, unnamed.err]).toEqual([2, expect.stringMatching(/HELMR_ENVIRONMENT/)]);
+    for (const args of [[], ["--project", "other"]]) {
+      const result = await helmr(["deploy", source, "--env", "staging", ...args], options);
+      expect(result.exitCode, result.err).toBe(0);
+    }
+    const uploads = server.asked.filter(({ path }) => path.endsWith("/deployments"));
+    expect(uploads.map(({ path }) => path.split("/")[2])).toEqual(["default", "other"]);
+    expect(uploads[0]?.headers.authorization).toBe(`Bearer ${"t".repeat(43)}`);
+  });
+
   it("gives up waiting after --timeout with 124", async () => {
     await using server = await scriptedServer(
       routes({

@@ -50,6 +50,7 @@ const statusHints: Readonly<Record<number, string>> = {
   403: "`helmr whoami` shows what you may do; an API key may do what its scopes and its creator's role allow",
   404: "check the name or id; only the records of one environment or organization are seen",
   413: "send less in one request; the limit is 128 MiB",
+  429: "wait a little, then try again",
   500: "the server's log says more",
   502: "try again in a moment",
   503: "try again in a moment",

@@ -27,15 +27,19 @@ export function register(program: Command): void {
     .action(login);
 }
 
-const login = (options: LoginOptions): Promise<void> =>
-  interruptible(
+const login = (options: LoginOptions): Promise<void> => {
+  let isSaved = false;
+  return interruptible(
     async (signal) => {
-      const { url, saved } = await resolveHost(options);
+      const { url } = await resolveHost(options);
       const open = createApiClient({ url, signal });
       const started = await startDeviceFlow(open);
       await showCode(started, options);
       const token = await pollForToken(open, started);
+      // Read now: minutes have passed.
+      const { saved } = await resolveHost({ ...options, apiUrl: url });
       await saveHost(url, { ...saved, session_token: token });
+      isSaved = true;
       // The login before this one would live on for 30 days without anybody knowing of it.
       if (saved?.session_token !== undefined) await revokeSession(url, saved.session_token, signal);
       const me = await createApiClient({ url, token, signal }).get("/me", { schema: "me" });
@@ -45,8 +49,12 @@ const login = (options: LoginOptions): Promise<void> =>
       if (process.env.HELMR_API_KEY) note("hint: HELMR_API_KEY is set, and wins over this login");
       for (const step of nextSteps(me)) note(`hint: ${step}`);
     },
-    () => "nothing was saved; the code is of no use to anybody",
+    () =>
+      isSaved
+        ? "you are signed in; `helmr whoami` shows as whom"
+        : "nothing was saved; do not approve the code any more",
   );
+};
 
 async function showCode(started: DeviceCodeStart, options: LoginOptions): Promise<void> {
   const { device_code: _, ...shown } = started;
