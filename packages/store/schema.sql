@@ -369,6 +369,7 @@ create table run_checkpoints (
   constraint run_checkpoints_wait_id_fkey FOREIGN KEY (wait_id) REFERENCES run_waits(id) ON DELETE CASCADE
 ) with ();
 CREATE INDEX run_checkpoints_by_artifact ON public.run_checkpoints USING btree (artifact_digest);
+CREATE INDEX run_checkpoints_by_wait ON public.run_checkpoints USING btree (wait_id);
 
 create table run_counts (
   environment_id uuid not null,
@@ -464,6 +465,8 @@ create table run_waits (
   constraint run_waits_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES session_streams(id) ON DELETE CASCADE,
   constraint run_waits_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id) ON DELETE CASCADE
 ) with ();
+CREATE INDEX run_waits_by_stream ON public.run_waits USING btree (stream_id) WHERE (stream_id IS NOT NULL);
+CREATE INDEX run_waits_by_token ON public.run_waits USING btree (token_id) WHERE (token_id IS NOT NULL);
 CREATE INDEX run_waits_due ON public.run_waits USING btree (timeout_at) WHERE ((status = 'pending'::text) AND (timeout_at IS NOT NULL));
 CREATE INDEX run_waits_on_stream ON public.run_waits USING btree (stream_id) WHERE ((status = 'pending'::text) AND (stream_id IS NOT NULL));
 CREATE INDEX run_waits_on_token ON public.run_waits USING btree (token_id) WHERE ((status = 'pending'::text) AND (token_id IS NOT NULL));

@@ -73,16 +73,32 @@ const newDeployment = (scope: ActingScope) =>
     async () => true,
   );
 
+interface Ids {
+  readonly environment: string;
+  readonly runs: string[];
+  readonly deployments: string[];
+  readonly sessions: string[];
+  readonly session_streams: string[];
+}
+
 /** Rows of the environment in every table that can hold some, also by its runs and deployments: read from the schema. */
-async function rowsOf(ids: { environment: string; runs: string[]; deployments: string[] }) {
+async function rowsOf(ids: Ids) {
   const { rows: columns } = await sql<{ table_name: string; column_name: string }>`
     select c.table_name, c.column_name from information_schema.columns c
     join information_schema.tables t using (table_schema, table_name)
     where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.table_name <> 'audit_log'
-      and c.column_name in ('environment_id', 'run_id', 'deployment_id') order by 1, 2`.execute(server.db);
+      and c.column_name in ('environment_id', 'run_id', 'deployment_id', 'session_id', 'stream_id') order by 1, 2`.execute(
+    server.db,
+  );
   const counts: Record<string, number> = {};
   for (const { table_name, column_name } of columns) {
-    const wanted = { environment_id: [ids.environment], run_id: ids.runs, deployment_id: ids.deployments };
+    const wanted = {
+      environment_id: [ids.environment],
+      run_id: ids.runs,
+      deployment_id: ids.deployments,
+      session_id: ids.sessions,
+      stream_id: ids.session_streams,
+    };
     const { rows } = await sql<{ n: number }>`select count(*) as n from ${sql.table(table_name)}
       where ${sql.ref(column_name)} = any (${wanted[column_name as keyof typeof wanted]}::uuid[])`.execute(
       server.db,
@@ -92,8 +108,8 @@ async function rowsOf(ids: { environment: string; runs: string[]; deployments: s
   return counts;
 }
 
-async function idsOf({ scope }: Place) {
-  const read = async (table: "runs" | "deployments") =>
+async function idsOf({ scope }: Place): Promise<Ids> {
+  const read = async (table: "runs" | "deployments" | "sessions" | "session_streams") =>
     (
       await server.db
         .selectFrom(table)
@@ -105,6 +121,8 @@ async function idsOf({ scope }: Place) {
     environment: scope.environmentId,
     runs: await read("runs"),
     deployments: await read("deployments"),
+    sessions: await read("sessions"),
+    session_streams: await read("session_streams"),
   };
 }
 
@@ -121,7 +139,40 @@ async function fill(place: Place) {
   const worker = await leaseRun(server, runId);
   await worker.log("stdout", "hello");
   await call("POST", `${place.path}/runs/${runId}/cancel`, {});
-  return { runId, sessionId: started.body.session.id };
+  const sessionId = started.body.session.id;
+  await fillWaits({ environmentId: place.scope.environmentId, runId, sessionId, deployment });
+  return { runId, sessionId };
+}
+
+/** Rows of what a run waits for, as it parks. */
+async function fillWaits(ids: {
+  environmentId: string;
+  runId: string;
+  sessionId: string;
+  deployment: string | undefined;
+}): Promise<void> {
+  const { environmentId, runId, sessionId, deployment } = ids;
+  const [stream, token, wait] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
+  for (const statement of [
+    sql`insert into deployment_streams (deployment_id, name, direction) values (${deployment}, 's', 'input')`,
+    sql`insert into session_streams (id, environment_id, session_id, name, direction)
+      values (${stream}, ${environmentId}, ${sessionId}, 's', 'input')`,
+    sql`insert into stream_records (stream_id, sequence, id, data, content_type)
+      select ${stream}, n, gen_random_uuid(), '1', 'application/json' from generate_series(1, 3000) n`,
+    sql`insert into stream_cursors (stream_id, correlation_id) values (${stream}, '')`,
+    sql`insert into session_continuations (session_id, environment_id) values (${sessionId}, ${environmentId})`,
+    sql`insert into public_access_tokens (id, environment_id, token_hash, scope_type, session_id, stream, expires_at)
+      values (gen_random_uuid(), ${environmentId}, 'h', 'session.output.read', ${sessionId}, 's', now())`,
+    sql`insert into tokens (id, environment_id, status, timeout_at)
+      values (${token}, ${environmentId}, 'pending', now() + interval '1 day')`,
+    sql`insert into run_waits (id, environment_id, run_id, attempt_number, number, kind, status, params, stream_id, token_id,
+        resolved_at)
+      values (${wait}, ${environmentId}, ${runId}, 1, 1, 'stream', 'cancelled', '{}', ${stream}, ${token}, now())`,
+    sql`insert into run_checkpoints (id, run_id, wait_id, manifest, artifact_digest, size_bytes)
+      values (gen_random_uuid(), ${runId}, ${wait}, '{}', ${`image of ${runId}`}, 1)`,
+  ]) {
+    await statement.execute(server.db);
+  }
 }
 
 describe("an environment with something in every table", () => {
@@ -171,6 +222,9 @@ describe("an environment with something in every table", () => {
     const after = await rowsOf(ids);
     expect(Object.entries(after).filter(([, n]) => n > 0)).toEqual([]);
     expect(Object.keys(after)).toEqual(Object.keys(before));
+    const { rows: discarded } =
+      await sql`select from discarded_artifacts where digest = ${`image of ${runId}`}`.execute(server.db);
+    expect(discarded).toHaveLength(1);
     const { rows } = await sql`select action, attributes from audit_log
       where resource_id = ${place.scope.environmentId} order by id desc limit 1`.execute(server.db);
     expect(rows).toMatchObject([{ action: "environment.delete", attributes: { force: true } }]);
@@ -243,7 +297,8 @@ test("a worker that still holds a lease is told, and every write of its is refus
   expect(beat?.status).toBe("lost");
   const outcome = { status: "succeeded", outputJson: "1" } as const;
   expect(await finishRuns(server.db, [{ ...lease, outcome }])).toEqual([{ status: "lost" }]);
-  const ids = { environment: place.scope.environmentId, runs: [claimed.id], deployments: [] };
+  const none = { deployments: [], sessions: [], session_streams: [] };
+  const ids = { environment: place.scope.environmentId, runs: [claimed.id], ...none };
   expect(Object.values(await rowsOf(ids)).filter((n) => n > 0)).toEqual([]);
 });
 

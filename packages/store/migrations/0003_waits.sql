@@ -166,3 +166,8 @@ create unique index runs_active_in_workspace on runs (workspace_id)
 -- A lane's places are taken by runs that hold a lease: running ones, and those that wait without being parked.
 drop index runs_active_in_lane;
 create index runs_active_in_lane on runs (environment_id, queue_name, lane_key) where limited and lease_id is not null;
+
+-- Deleting a stream, a token or a wait asks for what refers to it, once for each.
+create index run_waits_by_stream on run_waits (stream_id) where stream_id is not null;
+create index run_waits_by_token on run_waits (token_id) where token_id is not null;
+create index run_checkpoints_by_wait on run_checkpoints (wait_id);

@@ -8,7 +8,8 @@
  * D5 The environment's row is locked for each page: two purges of it take turns.
  * D6 A run is deleted under its lock, in the page that found no more of its events and logs: no worker's write can add any.
  * D7 The page that finds nothing more deletes the environment: who writes a row that refers to it either has committed
- *    before the page got its lock, and is seen, or waits for the page, and is refused by the foreign key.
+ *    before the page got its lock, and is seen, or waits for the page, and is refused by the foreign key. A run that follows
+ *    in a session (input came) refers to the session only: the page that would orphan it fails, and the next one finds it.
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
@@ -38,6 +39,9 @@ export async function purgePage(db: Queryable): Promise<PurgedPage | undefined> 
 }
 
 async function purgeOnce(tx: Tx): Promise<PurgedPage | undefined> {
+  // An environment that is emptied has fewer rows than the statistics say: for one that was large, the planner would read
+  // the whole table to find none.
+  await sql`select set_config('enable_seqscan', 'off', true)`.execute(tx);
   const { rows } = await sql<Scope>`select organization_id as "organizationId", project_id as "projectId",
       id as "environmentId" from environments where deleting_at is not null
     order by deleting_at, id limit 1 for update skip locked`.execute(tx); // D5
@@ -62,9 +66,12 @@ async function purgeProject(tx: Tx): Promise<PurgedPage | undefined> {
 
 /** Step 1. A run whose cancel was asked for is left to step 2. */
 async function cancelPage(tx: Tx, scope: Scope): Promise<CancelledRun[]> {
-  const { rows } = await sql<{ id: string }>`select id from runs where environment_id = ${scope.environmentId}
-    and status in ('queued', 'running', 'waiting') and not cancel_force order by id limit ${pageRuns}::integer
-    for update`.execute(tx);
+  const { rows } = await sql<{ id: string }>`
+    select r.id from (values ('queued'), ('running'), ('waiting')) s (status) cross join lateral (
+      select id from runs where environment_id = ${scope.environmentId} and status = s.status and not cancel_force
+      order by created_at desc, id desc limit ${pageRuns}::integer for update) r limit ${pageRuns}::integer`.execute(
+    tx,
+  );
   const cancelled: CancelledRun[] = [];
   for (const { id } of rows) {
     const result = await requestCancel(tx, scope, id, { reason: "the environment was deleted", force: true });
@@ -75,8 +82,13 @@ async function cancelPage(tx: Tx, scope: Scope): Promise<CancelledRun[]> {
 
 /** Step 2, the tables in their order; what has `on delete cascade` goes with its parent. A test holds them to the schema. */
 const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
+  // First, so that no run is made for one whose run was cancelled.
+  plain("session_continuations"),
   purgeRuns,
   plain("run_counts"),
+  plain("public_access_tokens"),
+  purgeStreams,
+  plain("tokens"),
   plain("sessions"),
   plain("workspaces"),
   plain("idempotency_keys"),
@@ -98,10 +110,10 @@ function plain(table: string): (tx: Tx, environmentId: string) => Promise<number
     );
 }
 
-/** D6 */
+/** D6. Images of parked guests are noted for removal. */
 async function purgeRuns(tx: Tx, environmentId: string): Promise<number> {
   const { rows } = await sql<{ id: string }>`select id from runs where environment_id = ${environmentId}
-    order by id limit ${pageRuns}::integer for update`.execute(tx);
+    order by created_at desc, id desc limit ${pageRuns}::integer for update`.execute(tx);
   if (rows.length === 0) return 0;
   const ids = sql`${rows.map(({ id }) => id)}::uuid[]`;
   const logs = await removed(
@@ -116,7 +128,29 @@ async function purgeRuns(tx: Tx, environmentId: string): Promise<number> {
       select ctid from run_events where run_id = any (${ids}) limit ${pageRows}::integer))`,
   );
   if (events === pageRows) return events;
-  return await removed(tx, sql`delete from runs where id = any (${ids})`);
+  return await removed(
+    tx,
+    sql`with images as (
+      insert into discarded_artifacts (digest) select artifact_digest from run_checkpoints where run_id = any (${ids})
+      on conflict do nothing
+    ) delete from runs where id = any (${ids})`,
+  );
+}
+
+/** Streams of sessions; their cursors go with each. */
+async function purgeStreams(tx: Tx, environmentId: string): Promise<number> {
+  const { rows } = await sql<{ id: string }>`select t.id from sessions s
+    join session_streams t on t.session_id = s.id where s.environment_id = ${environmentId}
+    limit ${pageRuns}::integer for update of t`.execute(tx);
+  if (rows.length === 0) return 0;
+  const ids = sql`${rows.map(({ id }) => id)}::uuid[]`;
+  const records = await removed(
+    tx,
+    sql`delete from stream_records where ctid = any (array(
+      select ctid from stream_records where stream_id = any (${ids}) limit ${pageRows}::integer))`,
+  );
+  if (records === pageRows) return records;
+  return await removed(tx, sql`delete from session_streams where id = any (${ids})`);
 }
 
 /** The digests of their sources are noted: what no other deployment has is removed after the commit (sources.ts). */
