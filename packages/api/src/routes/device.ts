@@ -24,6 +24,7 @@ export const deviceRoutes = {
     rateLimit: "device_poll",
     summary: "Ask whether the sign-in was approved; the session token is handed out once",
     body: wire.deviceTokenRequest,
+    bodyError: "invalid_request",
     responses: { 200: wire.deviceToken, 202: wire.deviceTokenPending },
   },
   getDeviceCode: {

@@ -54,6 +54,8 @@ export interface RouteDefinition {
   readonly params?: z.ZodType;
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
+  /** The `error` for a body that is refused, where clients know it by its words. Default: what is wrong with it. */
+  readonly bodyError?: string;
   /** An empty body counts as `{}`. */
   readonly bodyOptional?: true;
   /** The body is not looked at. */

@@ -1,7 +1,7 @@
 /** API keys (contract 11): the key itself is in the answer to its creation and nowhere else. */
 import { z } from "zod";
 import { apiKeyScopes } from "../permissions.ts";
-import { uuid } from "./values.ts";
+import { hasNoControl, uuid } from "./values.ts";
 
 export const apiKeyStatuses = ["active", "expired", "revoked"] as const;
 
@@ -44,7 +44,7 @@ export const apiKeyCreateRequest = z.strictObject({
     .trim()
     .min(1, "must not be empty")
     .max(64, "must be at most 64 characters")
-    .refine((text) => !/\p{Cc}/u.test(text), "must not contain control characters"),
+    .refine(hasNoControl, "must not contain control characters or half a surrogate pair"),
   /** Absent or null: it does not expire. */
   expires_in_days: z
     .union([z.literal(30), z.literal(90), z.literal(365), z.null()], {

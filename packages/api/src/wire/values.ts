@@ -6,7 +6,9 @@ import { canonicalJson, isStorableJson } from "../json.ts";
 export const apiVersion = "2026-06-06";
 
 const utf8Bytes = (text: string): number => new TextEncoder().encode(text).length;
-const noNul = (text: string): boolean => !text.includes("\0");
+/** What PostgreSQL cannot hold, or not as it was sent: half a surrogate pair would become U+FFFD, and two texts one. */
+const storable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
+const mustBeStorable = "must not contain NUL or half a surrogate pair";
 
 export const uuid = z.guid({ error: "must be a UUID" }).transform((id) => id.toLowerCase());
 export const timestamp = z.iso.datetime({
@@ -35,7 +37,7 @@ export const tags = z
       .string()
       .trim()
       .min(1, "must not be empty")
-      .refine(noNul, "must not contain NUL")
+      .refine(storable, mustBeStorable)
       .refine((tag) => utf8Bytes(tag) <= 128, "must be at most 128 bytes"),
   )
   .transform((list) => [...new Set(list)].sort())
@@ -55,16 +57,16 @@ export const idempotencyKey = z
   .trim()
   .min(1, "must not be empty")
   .max(512, "must be at most 512 characters")
-  .refine(noNul, "must not contain NUL");
+  .refine(storable, mustBeStorable);
 export const concurrencyKey = z
   .string()
   .max(512, "must be at most 512 characters")
-  .refine(noNul, "must not contain NUL");
+  .refine(storable, mustBeStorable);
 export const externalId = z
   .string()
   .trim()
   .refine((text) => utf8Bytes(text) <= 512, { error: "must be at most 512 bytes" })
-  .refine(noNul, { error: "must not contain NUL" });
+  .refine(storable, { error: mustBeStorable });
 export const maxDurationSeconds = z
   .int()
   .refine((seconds) => seconds === 0 || (seconds >= 5 && seconds <= 86_400), {
@@ -76,7 +78,7 @@ export const reason = z
   .string()
   .trim()
   .max(2000, "must be at most 2000 characters")
-  .refine(noNul, "must not contain NUL");
+  .refine(storable, mustBeStorable);
 
 const digits = (min: number, max: number) =>
   z
@@ -105,11 +107,12 @@ export const slug = z
   })
   .refine((text) => !looksLikeUuid(text), { error: "must not look like a UUID" });
 
-const noControl = (text: string): boolean => !/\p{Cc}/u.test(text);
+/** A name is one line of whole characters. */
+export const hasNoControl = (text: string): boolean => !/\p{Cc}/u.test(text) && text.isWellFormed();
 
 /** What people call an organization, a project or an environment; empty means: as the slug. */
 export const displayName = z
   .string()
   .trim()
   .max(80, "must be at most 80 characters")
-  .refine(noControl, "must not contain control characters");
+  .refine(hasNoControl, "must not contain control characters or half a surrogate pair");

@@ -143,7 +143,12 @@ async function answer(
 /** An upload is read by its handler. */
 function bodyOf(route: RouteDefinition, request: FastifyRequest): unknown {
   if (route.body === undefined || route.bodyIgnored === true || route.multipart === true) return undefined;
-  return parseWith(route.body, parseJsonBody(request.body, route.bodyOptional === true));
+  try {
+    return parseWith(route.body, parseJsonBody(request.body, route.bodyOptional === true));
+  } catch (error) {
+    const known = route.bodyError !== undefined && error instanceof ApiError;
+    throw known ? new ApiError(error.status, route.bodyError) : error;
+  }
 }
 
 /** Contract 1.4: the credential or the path names project and environment. */
