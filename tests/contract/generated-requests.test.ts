@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { type Rule, rules } from "../../packages/control-plane/test/support/access-rules.ts";
 import { startTestServer, type TestServer } from "../../packages/control-plane/test/support/server.ts";
+import { unlimited } from "../../packages/control-plane/test/support/unlimited.ts";
 
 const requestLimitMs = 20_000;
 const seed = Number(process.env.HELMR_TEST_SEED ?? Date.now() % 2 ** 31);
@@ -18,7 +19,11 @@ let server: TestServer;
 let owner: string;
 beforeAll(async () => {
   console.log(`HELMR_TEST_SEED=${seed}`);
-  server = await startTestServer({ setupToken: "setup-token-of-this-test" });
+  server = await startTestServer({
+    deploymentMode: "managed-cloud",
+    magicLinkDebugUrls: true,
+    rateLimits: unlimited,
+  });
   await seedTask(server.db, server.scope, { taskId: "hello" });
   owner = (await server.newMember("owner")).token;
 });

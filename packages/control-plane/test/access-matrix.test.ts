@@ -8,6 +8,7 @@ import { seedEnvironment, seedMember } from "@helmr/store/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Role, type Rule, rules } from "./support/access-rules.ts";
 import { type Answer, type RequestOptions, startTestServer, type TestServer } from "./support/server.ts";
+import { unlimited } from "./support/unlimited.ts";
 
 type Kind = "key" | "session" | "nothing";
 
@@ -32,7 +33,7 @@ const callers = new Map<string, Caller>();
 const anyScopes = [...apiKeyScopes];
 
 beforeAll(async () => {
-  server = await startTestServer();
+  server = await startTestServer({ rateLimits: unlimited });
   for (const [name, caller] of await makeCallers(server)) callers.set(name, caller);
 });
 afterAll(() => server.stop());

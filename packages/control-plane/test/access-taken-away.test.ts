@@ -109,6 +109,36 @@ describe("streams end", () => {
     await expectEnd(opened);
   });
 
+  test("when the environment or its project is deleted, for keys and sessions", async () => {
+    const { token } = await server.newMember("owner");
+    const asOwner = (method: string, path: string, body?: object) =>
+      server.request(method, path, body, { key: token });
+    const project = (await asOwner("POST", "/projects", { slug: "doomed", name: "Doomed" })).body;
+    const environment = await asOwner("POST", `/projects/${project.id}/environments`, {
+      slug: "doomed",
+      name: "Doomed",
+      color_hex: "#112233",
+    });
+    const [production] = project.environments;
+    const opened: SseReader[] = [];
+    for (const { id } of [environment.body, production]) {
+      const scope = { ...server.scope, projectId: project.id, environmentId: id };
+      await seedTask(server.db, scope, { taskId: "hello" });
+      const key = await server.newKey(scope);
+      const { body } = await server.request("POST", "/sessions", { task_id: "hello" }, { key });
+      const paths = [`/runs/${body.run.id}/events?follow=1`, `/runs/${body.run.id}/logs?follow=1`];
+      opened.push(...(await open(key, "", paths)));
+      opened.push(...(await open(token, `/projects/${project.id}/environments/${id}`, paths)));
+    }
+    // Work is live there: without force nothing is deleted, and nothing ends.
+    expect((await asOwner("DELETE", `/projects/${project.id}`)).status).toBe(409);
+    const one = `/projects/${project.id}/environments/${environment.body.id}`;
+    expect((await asOwner("DELETE", `${one}?force=true`)).status).toBe(204);
+    await expectEnd(opened.slice(0, 4));
+    expect((await asOwner("DELETE", `/projects/${project.id}?force=true`)).status).toBe(204);
+    await expectEnd(opened.slice(4));
+  });
+
   test("when the member is disabled, and when the membership is gone", async () => {
     const [one, two] = [await server.newMember("owner"), await server.newMember("owner")];
     const opened = [...(await open(one.token, server.prefix)), ...(await open(two.token, server.prefix))];
