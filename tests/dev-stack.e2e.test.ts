@@ -93,10 +93,16 @@ describe("helmr dev", () => {
     expect(sessions).toEqual([]);
   }, 400_000);
 
-  it("says who holds the folder when it is started twice", async () => {
+  it("says who holds the folder, or the port, when it is started twice", async () => {
     stack = await startDevProcess(dataDir);
     const second = await helmr(["dev", "--data-dir", dataDir], { timeoutMs: 60_000 });
     expect(second.exitCode).not.toBe(0);
     expect(second.stderr).toMatch(/another helmr dev is running/);
+    const elsewhere = join(dataDir, "second");
+    const { port } = new URL(stack.url);
+    const third = await helmr(["dev", "--data-dir", elsewhere, "--port", port], { timeoutMs: 120_000 });
+    expect(third.exitCode).toBe(1);
+    expect(third.stderr).toContain(`error: the port ${port} is in use; choose another with --port`);
+    expect(third.stderr).not.toContain("HELMR_DEBUG");
   }, 400_000);
 });

@@ -7,10 +7,11 @@
  *   worker/            workspaces, layers, caches and guests of the worker
  */
 import { createHash, randomBytes, randomUUID } from "node:crypto";
-import { chmod, mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import envPaths from "env-paths";
+import { StartError } from "./start-error.ts";
 
 /** What a restart needs to be the same installation. Values are secrets: never logged. */
 export interface StackState {
@@ -44,11 +45,13 @@ export function defaultDataDir(): string {
   return envPaths("helmr", { suffix: "" }).data;
 }
 
-/** Make the folder (0700 for the state, 0711 on the way to what the database user must reach) and describe it. */
+/** Make the folder, which the database's user can pass through (0711; its parts are 0700 or that user's), and describe it. */
 export async function openDataFolder(path: string): Promise<DataFolder> {
-  await mkdir(path, { recursive: true });
-  await chmod(path, 0o711);
+  await makeFolder(path);
   const root = await realpath(path);
+  // Only added to: the folder may be one that others use, too.
+  const { mode } = await stat(root);
+  if ((mode & 0o111) !== 0o111) await chmod(root, (mode & 0o7777) | 0o111);
   const folder = {
     path: root,
     postgres: join(root, "postgres"),
@@ -75,6 +78,18 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
   return { ...folder, readState, writeState };
 }
 
+/** A folder that is made here is for its owner, and for the database's user to pass through. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o711 });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new StartError(`the data folder ${path} cannot be made (${why}); choose another with --data-dir`, {
+      cause,
+    });
+  }
+}
+
 function newState(): StackState {
   return {
     format: 1,
@@ -94,7 +109,7 @@ function parseState(text: string, file: string): StackState {
     !state.bootstrapToken ||
     !state.authSecret
   ) {
-    throw new Error(
+    throw new StartError(
       `${file} was not written by this version of Helmr; start with --reset, or use another --data-dir`,
     );
   }
@@ -108,7 +123,7 @@ function parseState(text: string, file: string): StackState {
  * takes it back at any death, also kill -9, so that a stale lock cannot exist.
  */
 export async function lockDataFolder(path: string): Promise<AsyncDisposable> {
-  await mkdir(path, { recursive: true });
+  await makeFolder(path);
   const name = createHash("sha256")
     .update(await realpath(path))
     .digest("hex")
@@ -118,7 +133,7 @@ export async function lockDataFolder(path: string): Promise<AsyncDisposable> {
     server.once("error", (error: NodeJS.ErrnoException) => {
       reject(
         error.code === "EADDRINUSE"
-          ? new Error(
+          ? new StartError(
               `another helmr dev is running on ${path}; stop it, or choose another folder with --data-dir`,
             )
           : error,

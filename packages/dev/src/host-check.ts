@@ -1,8 +1,9 @@
 /** What is missing on this machine, in one message, each with the command that mends it. */
 import { probeHost } from "@helmr/isolation";
+import { StartError } from "./start-error.ts";
 
 /** Thrown before anything is started; the message is complete for a person at a terminal. */
-export class HostCheckError extends Error {
+export class HostCheckError extends StartError {
   override readonly name = "HostCheckError";
 }
 

@@ -32,6 +32,7 @@ import { defaultDataDir, lockDataFolder, openDataFolder } from "./data-folder.ts
 import { findFreePort } from "./free-port.ts";
 import { checkHost } from "./host-check.ts";
 import { ensureRuntime } from "./runtime/index.ts";
+import { StartError } from "./start-error.ts";
 import { ensureTenant } from "./tenant.ts";
 
 export interface DevStackOptions {
@@ -111,7 +112,12 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
     logger,
   });
   cleanup.defer(() => stopPart(logger, "control plane", () => controlPlane.close()));
-  const url = await controlPlane.listen({ host: "127.0.0.1", port });
+  const url = await controlPlane.listen({ host: "127.0.0.1", port }).catch((cause: unknown) => {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "EADDRINUSE" && code !== "EACCES") throw cause;
+    const why = code === "EADDRINUSE" ? "is in use" : "may not be listened on";
+    throw new StartError(`the port ${port} ${why}; choose another with --port, or leave it out`, { cause });
+  });
   await folder.writeState({ ...(await folder.readState()), port });
 
   const dispatcher = createDispatcher({ db, bus, artifacts, logger });

@@ -14,7 +14,7 @@ import { resolve as resolvePath } from "node:path";
 import { type Command, Option } from "commander";
 import { declare } from "../command.ts";
 import { credentialsPath, saveHost } from "../credentials.ts";
-import { exitCodes } from "../errors.ts";
+import { CliError, exitCodes } from "../errors.ts";
 import { note, paint, surviveWithoutReader, writeJsonLine } from "../output.ts";
 import { integer } from "../values.ts";
 
@@ -84,7 +84,10 @@ async function dev(options: DevOptions): Promise<void> {
   surviveWithoutReader();
   const signals = listenForStop();
   try {
-    const [{ startDevStack }, { pino }] = await Promise.all([import("@helmr/dev"), import("pino")]);
+    const [{ startDevStack, StartError }, { pino }] = await Promise.all([
+      import("@helmr/dev"),
+      import("pino"),
+    ]);
     const stack = await startDevStack({
       ...(options.dataDir === undefined ? {} : { dataDir: resolvePath(options.dataDir) }),
       ...(options.port === undefined ? {} : { port: options.port }),
@@ -94,6 +97,8 @@ async function dev(options: DevOptions): Promise<void> {
         signals.phase(line);
         note(paint("dim", line, process.stderr));
       },
+    }).catch((error: unknown) => {
+      throw error instanceof StartError ? new CliError(error.message) : error;
     });
     try {
       const { url, apiKey, sessionToken, project, environment } = stack;

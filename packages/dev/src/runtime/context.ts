@@ -1,6 +1,7 @@
 /** What every installer here is given, and the one kind of error they throw. */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { StartError } from "../start-error.ts";
 
 export interface RuntimeContext {
   /** `${XDG_CACHE_HOME:-~/.cache}/helmr`: outside any clone, keyed by version below. */
@@ -12,7 +13,7 @@ export interface RuntimeContext {
 }
 
 /** Something this machine needs could not be had; the message names it and the command that mends it. */
-export class RuntimeError extends Error {
+export class RuntimeError extends StartError {
   override readonly name = "RuntimeError";
 }
 

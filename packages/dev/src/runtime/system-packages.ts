@@ -89,7 +89,10 @@ export async function installDebianPackages(
   } catch (cause) {
     const said = (cause as { all?: string }).all ?? String(cause);
     const tail = said.trim().split("\n").slice(-8).join("\n");
-    throw new RuntimeError(`apt-get could not install ${packages.join(" ")}:\n${tail}`, { cause });
+    throw new RuntimeError(
+      `apt-get could not install what is missing:\n${tail}\nInstall it and start again:\n  apt-get install -y ${packages.join(" ")}`,
+      { cause },
+    );
   }
 }
 
