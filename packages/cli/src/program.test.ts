@@ -48,4 +48,23 @@ describe("commands that talk to the server", () => {
       expect(flags).toEqual(expect.arrayContaining(["--api-url", "--json"]));
     },
   );
+
+  const ofEnvironment = new Set([
+    "deploy",
+    "task",
+    "session",
+    "run",
+    "deployment",
+    "sandbox",
+    "secret",
+    "api-key",
+  ]);
+  it.each(
+    leaves
+      .filter((command) => ofEnvironment.has(path(command).split(" ")[1] ?? ""))
+      .map((command) => [path(command), command] as const),
+  )("%s takes --project and --env", (_name, command) => {
+    const flags = command.options.map((option) => option.long);
+    expect(flags).toEqual(expect.arrayContaining(["--project", "--env"]));
+  });
 });
