@@ -1,5 +1,7 @@
 /** The audit log as owners and admins read it: whose records, in which order, by which filter, at which cost. */
-import { listAuditRecords } from "@helmr/store";
+import { readFile } from "node:fs/promises";
+import { apiKeyScopes } from "@helmr/api";
+import { auditActions, listAuditRecords } from "@helmr/store";
 import { seedEnvironment, seedMember, seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -156,4 +158,16 @@ test("no secret gets into it, and a page costs no more than a page", async () =>
     });
     expect(read, JSON.stringify(filter)).toBeLessThanOrEqual(limit + 10);
   }
+});
+
+test("docs/concepts.md names every action and every scope, and no other", async () => {
+  const text = await readFile(new URL("../../../docs/concepts.md", import.meta.url), "utf8");
+  const section = (title: string) => text.split(`## ${title}\n`)[1]?.split("\n## ")[0] ?? "";
+  const inTable = (title: string) =>
+    section(title)
+      .split("\n")
+      .filter((line) => line.startsWith("|"))
+      .flatMap((line) => [...line.matchAll(/`([^`]+)`/g)].map(([, word]) => word));
+  expect(inTable("Audit log").sort()).toEqual([...auditActions].sort());
+  expect(inTable("API keys").sort()).toEqual([...apiKeyScopes].sort());
 });
