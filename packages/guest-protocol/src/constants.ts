@@ -15,6 +15,12 @@ export const limits = {
   loggerEntryBytes: 64 * 1024,
   /** Error message and stack as sent; longer ones are cut with a marker. */
   errorTextBytes: 16 * 1024,
+  /** Parameters of a call: an output record (256 KiB) as JSON in JSON. */
+  callBytes: 1024 * 1024,
+  /** Answer of a call: a page of records, an input record as large as a request may be. */
+  callResultBytes: 7 * 1024 * 1024,
+  /** Calls of one run that have no answer yet. */
+  pendingCalls: 256,
   /** Catalog of one deployment as JSON. */
   catalogBytes: 4 * 1024 * 1024,
 } as const;

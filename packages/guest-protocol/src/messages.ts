@@ -49,6 +49,15 @@ export const secretPlacement = z.discriminatedUnion("kind", [
 ]);
 export type SecretPlacement = z.infer<typeof secretPlacement>;
 
+/** What a task asks Helmr for; the parameters' shapes are those of the worker's wire (worker-waits-api.ts). */
+export const callMethod = z.enum(["wait", "stream.append", "stream.read", "token.create"]);
+export type CallMethod = z.infer<typeof callMethod>;
+export const callResult = z.discriminatedUnion("ok", [
+  z.object({ ok: z.literal(true), value_json: text.max(limits.callResultBytes) }),
+  z.object({ ok: z.literal(false), code: text.max(64).optional(), message: text.max(limits.errorTextBytes) }),
+]);
+export type CallResult = z.infer<typeof callResult>;
+
 /** Worker to guest. */
 export const workerMessage = z.discriminatedUnion("type", [
   z.object({
@@ -73,6 +82,8 @@ export const workerMessage = z.discriminatedUnion("type", [
   }),
   /** `ctx.signal` aborts with this reason; the worker kills the guest when the grace is over. */
   z.object({ type: z.literal("run.cancel"), reason: text, grace_ms: z.number().int() }),
+  /** The answer of a call; that of a wait may come to a guest that was saved and restored meanwhile. */
+  z.object({ type: z.literal("call.result"), call_id: z.number().int(), result: callResult }),
   /**
    * First message after a restore: the task host draws fresh randomness, and answers `run.restored`, before it handles
    * anything the worker sends later. Without a run there is no answer.
@@ -143,6 +154,13 @@ export const guestMessage = z.discriminatedUnion("type", [
     at_ms: z.number(),
   }),
   z.object({ type: z.literal("metadata"), operation: metadataOperation }),
+  /** `call_id`: counted by the task from 1. */
+  z.object({
+    type: z.literal("call"),
+    call_id: z.number().int().positive(),
+    method: callMethod,
+    params_json: text.max(limits.callBytes),
+  }),
   z.object({ type: z.literal("run.finished"), outcome: runOutcome }),
   /** The restored task host runs. `randomness_problem`: why its random generators repeat those of other restores. */
   z.object({ type: z.literal("run.restored"), randomness_problem: errorText.optional() }),

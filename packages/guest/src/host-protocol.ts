@@ -4,7 +4,13 @@
  * The task's own code lives in the same process and can write there, so the agent validates what it reads
  * (agent/host-channel.ts). The schemas of that are apart, so that the task host starts without a validator.
  */
-import type { MetadataOperation, RunOutcome, WorkerMessage } from "@helmr/guest-protocol";
+import type {
+  CallMethod,
+  CallResult,
+  MetadataOperation,
+  RunOutcome,
+  WorkerMessage,
+} from "@helmr/guest-protocol";
 
 export type RunStart = Extract<WorkerMessage, { type: "run.start" }>;
 
@@ -12,6 +18,7 @@ export type RunStart = Extract<WorkerMessage, { type: "run.start" }>;
 export type ToHost =
   | (Omit<RunStart, "secrets"> & { readonly type: "run.start" })
   | { readonly type: "run.cancel"; readonly reason: string }
+  | { readonly type: "call.result"; readonly call_id: number; readonly result: CallResult }
   | { readonly type: "run.restored" };
 
 /** Task host to agent. */
@@ -19,6 +26,12 @@ export type FromHost =
   | { readonly type: "ready" }
   | { readonly type: "run.started"; readonly at_ms: number }
   | { readonly type: "metadata"; readonly operation: MetadataOperation }
+  | {
+      readonly type: "call";
+      readonly call_id: number;
+      readonly method: CallMethod;
+      readonly params_json: string;
+    }
   | { readonly type: "run.finished"; readonly outcome: RunOutcome }
   | { readonly type: "run.restored"; readonly randomness_problem?: string | undefined };
 

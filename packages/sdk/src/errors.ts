@@ -8,14 +8,19 @@ export interface PayloadIssue {
   readonly path: readonly (string | number)[];
 }
 
-/** A payload does not fit its task's schema. `issues` holds every problem the schema found. */
+/**
+ * A payload does not fit its task's schema, or a record its stream's. `issues` holds every problem the schema found.
+ */
 export class PayloadSchemaValidationError extends Error {
   override readonly name = "PayloadSchemaValidationError";
+  /** The task's or the stream's. */
   readonly taskId: string;
   readonly issues: readonly PayloadIssue[];
 
-  constructor(taskId: string, issues: readonly PayloadIssue[]) {
-    super(`payload of task ${JSON.stringify(taskId)} is invalid: ${describe(issues)}`);
+  constructor(taskId: string, issues: readonly PayloadIssue[], what: "task" | "stream" = "task") {
+    super(
+      `${what === "task" ? "payload" : "data"} of ${what} ${JSON.stringify(taskId)} is invalid: ${describe(issues)}`,
+    );
     this.taskId = taskId;
     this.issues = issues;
   }
@@ -28,6 +33,21 @@ function describe(issues: readonly PayloadIssue[]): string {
     .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`));
   if (issues.length > 10) texts.push(`and ${issues.length - 10} more`);
   return texts.length === 0 ? "the schema gave no reason" : texts.join("; ");
+}
+
+/** A second blocking wait was begun while one is pending: a run waits for one thing at a time. */
+export class ConcurrentWaitError extends Error {
+  override readonly name = "ConcurrentWaitError";
+}
+
+/** A wait's timeout (or the timeout of what it waits for) is over. */
+export class WaitTimeoutError extends Error {
+  override readonly name = "WaitTimeoutError";
+}
+
+/** What the run waited for was cancelled, or the run itself. */
+export class WaitCancelledError extends Error {
+  override readonly name = "WaitCancelledError";
 }
 
 /** The server refused the credential (401). */

@@ -63,6 +63,7 @@ export type {
 export type { ClientOptions, ScopeOptions } from "./client/transport.ts";
 export {
   AuthError,
+  ConcurrentWaitError,
   HelmrApiError,
   InvalidResponseError,
   type PayloadIssue,
@@ -72,7 +73,29 @@ export {
   TimeoutError,
   TransportError,
   UnsupportedTransportError,
+  WaitCancelledError,
+  WaitTimeoutError,
 } from "./errors.ts";
+export type { Duration, DurationObject } from "./runtime/duration.ts";
+export type {
+  InputReadOptions,
+  InputStream,
+  InputSubscription,
+  InputWaitOptions,
+} from "./runtime/input-stream.ts";
 export { logger } from "./runtime/logger.ts";
 export { metadata } from "./runtime/metadata.ts";
+export type {
+  OutputAppendOptions,
+  OutputReadOptions,
+  OutputStream,
+  OutputWriter,
+} from "./runtime/output-stream.ts";
+export type { RunToken, RunTokenOptions, Token, TokenWaitOptions } from "./runtime/run-tokens.ts";
+export type { StreamRecord } from "./runtime/stream-record.ts";
+export { type StreamConfig, streams } from "./runtime/streams.ts";
+export { timers } from "./runtime/timers.ts";
+export type { WaitDelayHandle, WaitError, WaitHandle, WaitResult } from "./runtime/wait-handle.ts";
+export type { WaitOptions } from "./runtime/wait-options.ts";
 export type { PayloadSchema, PayloadSchemaIssue, PayloadSchemaResult } from "./schema.ts";
+export { tokens } from "./tokens.ts";

@@ -58,6 +58,7 @@ describe("the catalog's shapes", () => {
       tasks: [entry],
       queues: queueDefinitions(),
       sandboxes: [sandboxDefinition(box)],
+      streams: [],
     };
     expect(catalog.parse(JSON.parse(JSON.stringify(whole)))).toEqual(whole);
     expect(entry).toEqual({

@@ -16,9 +16,10 @@ export { type ConfigDefinition, configDefinition, isConfig } from "./authoring/c
 export type { ImageDefinition, ImageStep } from "./authoring/image.ts";
 export { isQueue, queueDefinitions } from "./authoring/queue.ts";
 export { isSandbox, sandboxDefinition } from "./authoring/sandbox.ts";
+export { type StreamDefinition, streamDefinitions } from "./authoring/streams-registry.ts";
 export { isTask } from "./authoring/task.ts";
 export { PayloadSchemaValidationError } from "./errors.ts";
-export { type RuntimeBridge, runtimeKey } from "./runtime-bridge.ts";
+export { type BridgeMethod, type RuntimeBridge, runtimeKey } from "./runtime-bridge.ts";
 export type { QueueDefinition, RetryDefinition, SandboxDefinition, SecretDefinition, TaskContext };
 
 /** Plain data of a task. */

@@ -6,6 +6,8 @@
  */
 export const runtimeKey: unique symbol = Symbol.for("helmr.runtime.v1");
 
+export type BridgeMethod = "wait" | "stream.append" | "stream.read" | "token.create";
+
 export interface RuntimeBridge {
   readonly runId: string;
   readonly sessionId: string;
@@ -16,8 +18,15 @@ export interface RuntimeBridge {
     patch(value: Record<string, unknown>): void;
     increment(key: string, amount: number): void;
   };
+  /**
+   * Asks Helmr for something, and resolves with its answer as plain JSON; a wait's answer may take days, and comes to a
+   * process that was saved and restored meanwhile. Rejects with a BridgeCallError-like `{code?, message}` on a refusal.
+   */
+  call(method: BridgeMethod, params: Record<string, unknown>): Promise<unknown>;
   /** One formatted entry, without the newline; `error` and `warn` go to stderr. */
   log(level: "info" | "warn" | "error", text: string): void;
+  /** Aborts when the run is cancelled. */
+  readonly signal: AbortSignal;
 }
 
 /** The bridge of the current run, or undefined outside a run. */

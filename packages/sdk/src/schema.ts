@@ -51,10 +51,11 @@ export async function validatePayload(
   schema: PayloadSchema,
   payload: unknown,
   taskId: string,
+  what: "task" | "stream" = "task",
 ): Promise<unknown> {
   const result = await schema["~standard"].validate(payload);
   if (result.issues === undefined) return result.value;
-  throw new PayloadSchemaValidationError(taskId, result.issues.map(issue));
+  throw new PayloadSchemaValidationError(taskId, result.issues.map(issue), what);
 }
 
 function issue(given: PayloadSchemaIssue): PayloadIssue {

@@ -6,11 +6,15 @@
  *  I3  Every request has a time limit, every retry a cap and jitter.
  */
 import {
+  type appendOutputRequest,
+  appendOutputResponse,
   type appendRequest,
   appendResponse,
   type buildEventsRequest,
   buildSecretsRequest,
   buildSecretsResponse,
+  type createRunTokenRequest,
+  type createWaitRequest,
   finishBuildRequest,
   finishRunRequest,
   finishRunResponse,
@@ -18,9 +22,17 @@ import {
   heartbeatResponse,
   leaseRequest,
   leaseResponse,
+  type parkRequest,
+  parkResponse,
+  pollWaitsResponse,
+  type readStreamRequest,
+  readStreamResponse,
   registerWorkerRequest,
   registerWorkerResponse,
+  type restoreFailedRequest,
   startLeaseRequest,
+  type WaitState,
+  waitState,
 } from "@helmr/api";
 import pRetry, { AbortError } from "p-retry";
 import { z } from "zod";
@@ -36,6 +48,14 @@ export class UnauthorizedError extends Error {
 /** The control plane refused the request itself; repeating it cannot help. */
 export class RequestRefusedError extends Error {
   override readonly name = "RequestRefusedError";
+  /** What the control plane said, and its code. */
+  readonly text: string;
+  readonly code: string | undefined;
+  constructor(message: string, text: string, code: string | undefined) {
+    super(message);
+    this.text = text;
+    this.code = code;
+  }
 }
 
 export type RegisterRequest = z.input<typeof registerWorkerRequest>;
@@ -49,6 +69,8 @@ export type BuildEvent = z.input<typeof buildEventsRequest>["items"][number];
 
 const errorBody = z.object({ error: z.string().optional(), code: z.string().optional() });
 const anything = z.unknown();
+/** Handed on to the task as it is. */
+const tokenAnswer = z.looseObject({ token: z.looseObject({ id: z.string() }) });
 const requestTimeoutMs = 20_000;
 
 interface Call<Schema extends z.ZodType> {
@@ -128,6 +150,77 @@ export class ControlPlaneClient {
   async finishRun(leaseId: string, fencing: number, outcome: RunReport, signal?: AbortSignal): Promise<void> {
     const body = finishRunRequest.parse({ fencing, outcome });
     await this.#retried(this.#own(`leases/${leaseId}/finish`, body, finishRunResponse, signal));
+  }
+
+  /** Idempotent by the number. */
+  createWait(
+    leaseId: string,
+    request: z.input<typeof createWaitRequest>,
+    signal?: AbortSignal,
+  ): Promise<WaitState> {
+    return this.#retried(this.#own(`leases/${leaseId}/waits`, request, waitState, signal));
+  }
+
+  /** Long poll; not retried here: whoever asks goes on asking. */
+  pollWaits(
+    waitIds: readonly string[],
+    waitMs: number,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof pollWaitsResponse>> {
+    const body = { wait_ids: waitIds, wait_ms: waitMs };
+    return this.#once({
+      ...this.#own("waits/poll", body, pollWaitsResponse, signal),
+      timeoutMs: waitMs + 15_000,
+    });
+  }
+
+  /** Idempotent by the number. */
+  createToken(
+    leaseId: string,
+    request: z.input<typeof createRunTokenRequest>,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof tokenAnswer>> {
+    return this.#retried(this.#own(`leases/${leaseId}/tokens`, request, tokenAnswer, signal));
+  }
+
+  /** Idempotent by the number. */
+  appendOutput(
+    leaseId: string,
+    request: z.input<typeof appendOutputRequest>,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof appendOutputResponse>> {
+    return this.#retried(
+      this.#own(`leases/${leaseId}/streams/append`, request, appendOutputResponse, signal),
+    );
+  }
+
+  /** A repeated read that takes gives the next record after the same sequence: the same one. */
+  readStream(
+    leaseId: string,
+    request: z.input<typeof readStreamRequest>,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof readStreamResponse>> {
+    return this.#retried({
+      ...this.#own(`leases/${leaseId}/streams/read`, request, readStreamResponse, signal),
+      timeoutMs: request.wait_ms + requestTimeoutMs,
+    });
+  }
+
+  /** Idempotent: the same checkpoint recorded again finds the lease gone, which `lease_lost` says. */
+  park(
+    leaseId: string,
+    request: z.input<typeof parkRequest>,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof parkResponse>> {
+    return this.#retried(this.#own(`leases/${leaseId}/park`, request, parkResponse, signal));
+  }
+
+  async restoreFailed(
+    leaseId: string,
+    request: z.input<typeof restoreFailedRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(this.#own(`leases/${leaseId}/restore-failed`, request, anything, signal));
   }
 
   async buildEvents(
@@ -213,5 +306,7 @@ async function refusal(path: string, response: Response): Promise<Error> {
   if (response.status === 409 && parsed.code === "lease_lost") return new LeaseLostError(message);
   if (response.status === 401 || response.status === 403) return new UnauthorizedError(message);
   const repeatable = response.status >= 500 || response.status === 408 || response.status === 429;
-  return repeatable ? new Error(message) : new RequestRefusedError(message);
+  return repeatable
+    ? new Error(message)
+    : new RequestRefusedError(message, parsed.error ?? "refused", parsed.code);
 }

@@ -12,10 +12,12 @@
  *  I1  Nothing is reported after the lease was lost.
  *  I2  Appends are sent only after the start was accepted; the finish only after every append.
  *  I3  The guest is destroyed and its disk unmounted before the workspace is free for the next run.
+ *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
  *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
  */
 import type { RunAssignment } from "@helmr/api";
 import {
+  type CallResult,
   type GuestMessage,
   guestPaths,
   limits,
@@ -31,13 +33,16 @@ import type { GuestPool } from "./guest-pool.ts";
 import { checkedJson, type SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { Redactor } from "./redact.ts";
+import { RunCalls } from "./run-calls.ts";
 import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
 import { reportOfEnd, reportOfOutcome, reportOfStartFailure } from "./run-report.ts";
+import type { WaitPoller } from "./wait-poller.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 export interface RunExecutorOptions {
   readonly client: ControlPlaneClient;
   readonly heartbeats: Heartbeats;
+  readonly waits: WaitPoller;
   readonly guests: RunGuests;
   readonly pool: GuestPool;
   readonly workspaces: Workspaces;
@@ -90,6 +95,8 @@ class Execution {
   #stop: Stop | undefined;
   #guest: RunGuest | undefined;
   readonly #redactor: Redactor;
+  readonly #calls: RunCalls;
+  readonly #accepted = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
   constructor(run: RunAssignment, options: RunExecutorOptions, workerStops: AbortSignal) {
@@ -101,6 +108,16 @@ class Execution {
     this.#queue = new AppendQueue({
       send: (items) => options.client.append(run.lease_id, run.fencing, items, this.#abandoned.signal),
       onFailure: (error) => this.#onReportFailure(error),
+    });
+    this.#calls = new RunCalls({
+      leaseId: run.lease_id,
+      fencing: run.fencing,
+      client: options.client,
+      waits: options.waits,
+      answer: (callId, result) => this.#answer(callId, result),
+      onFailure: (error) => this.#onReportFailure(error),
+      onWait: () => undefined,
+      signal: this.#abandoned.signal,
     });
     workerStops.addEventListener("abort", () => this.#abandon(), { once: true });
   }
@@ -135,6 +152,7 @@ class Execution {
       if (report !== undefined && this.#stop?.kind !== "abandoned") await this.#report(report);
     } finally {
       this.#queue.abandon();
+      this.#calls.close();
       await disposed; // I3
     }
   }
@@ -159,6 +177,7 @@ class Execution {
   async #takeGuest(): Promise<{ guest: RunGuest; pooled: boolean }> {
     const { pool, guests, workspaces } = this.#options;
     const workspaceId = this.#run.workspace_id;
+    if (!this.#run.workspace_is_here) await workspaces.remove(workspaceId);
     const pooled = (await workspaces.exists(workspaceId)) ? undefined : pool.take(this.#kind);
     if (pooled !== undefined) {
       this.#guest = pooled;
@@ -214,6 +233,7 @@ class Execution {
     try {
       await client.startLease(this.#run.lease_id, request, this.#abandoned.signal);
       this.#queue.open();
+      this.#accepted.resolve();
     } catch (error) {
       this.#onReportFailure(error);
     }
@@ -235,6 +255,11 @@ class Execution {
         }
         return this.#queue.metadata(operation, Date.now());
       }
+      case "call": {
+        await this.#accepted.promise; // I5
+        const violation = this.#calls.receive(message);
+        return violation === undefined ? undefined : this.#violation(violation);
+      }
       case "run.finished":
         return this.#finished(message.outcome);
       default:
@@ -252,6 +277,10 @@ class Execution {
       return;
     }
     this.#decided.resolve(this.#stop === undefined ? reportOfOutcome(outcome) : this.#stopReport());
+  }
+
+  #answer(callId: number, result: CallResult): void {
+    this.#guest?.session.send({ type: "call.result", call_id: callId, result }).catch(() => undefined);
   }
 
   #violation(reason: string): void {
@@ -284,6 +313,8 @@ class Execution {
   /** I1 */
   #abandon(): void {
     this.#stop = { kind: "abandoned" };
+    this.#accepted.resolve();
+    this.#calls.close();
     this.#queue.abandon();
     this.#abandoned.abort(new Error("the lease is lost"));
     this.#preparation.abort(new Error("the lease is lost"));

@@ -17,6 +17,7 @@ import { RunExecutor } from "./run-executor.ts";
 import { RunGuests } from "./run-guest.ts";
 import { SdkRegistry } from "./sdk-registry.ts";
 import { SourceCache } from "./source-cache.ts";
+import type { WaitPoller } from "./wait-poller.ts";
 import type { WorkerInstance } from "./worker-instance.ts";
 import { Workspaces } from "./workspaces.ts";
 
@@ -76,6 +77,7 @@ export class WorkerParts {
   executors(deps: {
     readonly client: ControlPlaneClient;
     readonly heartbeats: Heartbeats;
+    readonly waits: WaitPoller;
     readonly capabilities: IsolationCapabilities;
   }): {
     readonly runExecutor: RunExecutor;

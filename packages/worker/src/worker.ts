@@ -19,6 +19,7 @@ import { messageOf } from "./failure.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { type ResolvedWorkerOptions, resolveOptions, type WorkerOptions } from "./options.ts";
+import { WaitPoller } from "./wait-poller.ts";
 import { readInstance, type WorkerInstance } from "./worker-instance.ts";
 import { WorkerParts } from "./worker-parts.ts";
 
@@ -42,6 +43,7 @@ export function createWorker(options: WorkerOptions): Worker {
 interface Running {
   readonly parts: WorkerParts;
   readonly heartbeats: Heartbeats;
+  readonly waits: WaitPoller;
   readonly runs: LeaseLoop<RunAssignment>;
   readonly builds: LeaseLoop<BuildAssignment>;
 }
@@ -142,7 +144,8 @@ class LeasingWorker implements Worker {
       onUnauthorized: reregister,
       logger,
     });
-    const { runExecutor, buildExecutor } = parts.executors({ client, heartbeats, capabilities });
+    const waits = new WaitPoller(client, logger);
+    const { runExecutor, buildExecutor } = parts.executors({ client, heartbeats, waits, capabilities });
     const runs = new LeaseLoop<RunAssignment>({
       slots: capacity.runs,
       poll: async (max, aborted) =>
@@ -157,7 +160,7 @@ class LeasingWorker implements Worker {
       execute: (build) => buildExecutor.execute(build, signal),
       logger,
     });
-    return { parts, heartbeats, runs, builds };
+    return { parts, heartbeats, waits, runs, builds };
   }
 
   /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
@@ -178,6 +181,7 @@ class LeasingWorker implements Worker {
     const running = this.#running;
     if (running === undefined) return;
     await Promise.all([running.runs.drain(), running.builds.drain()]);
+    await running.waits.stop();
     await running.heartbeats.stop();
     await running.parts.close();
   }

@@ -67,6 +67,11 @@ export class Workspaces {
     return (await exists(diskPath)) ? this.#mount(diskPath) : this.#create(diskPath, spec);
   }
 
+  /** Forget what is here of the workspace: another worker has had it since. Call inside `use`. */
+  async remove(workspaceId: string): Promise<void> {
+    await removeTree(this.#diskOf(workspaceId));
+  }
+
   /** A mounted empty disk that belongs to no workspace yet. */
   createFresh(spec: DiskSpec): Promise<MountedDisk> {
     return this.#create(join(this.#disksDir, `fresh-${randomUUID()}`), spec);

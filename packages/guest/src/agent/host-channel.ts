@@ -6,7 +6,7 @@
  *  H2  After the first violation nothing is read any more; the process is ended by the agent.
  */
 import type { Duplex } from "node:stream";
-import { limits, metadataOperation, runOutcome } from "@helmr/guest-protocol";
+import { callMethod, limits, metadataOperation, runOutcome } from "@helmr/guest-protocol";
 import { FrameDecoder, ProtocolError, prefixed } from "@helmr/guest-protocol/frames";
 import * as z from "zod";
 
@@ -14,6 +14,12 @@ export const fromHost = z.discriminatedUnion("type", [
   z.object({ type: z.literal("ready") }),
   z.object({ type: z.literal("run.started"), at_ms: z.number() }),
   z.object({ type: z.literal("metadata"), operation: metadataOperation }),
+  z.object({
+    type: z.literal("call"),
+    call_id: z.number().int().positive(),
+    method: callMethod,
+    params_json: z.string().max(limits.callBytes),
+  }),
   z.object({ type: z.literal("run.finished"), outcome: runOutcome }),
   z.object({
     type: z.literal("run.restored"),

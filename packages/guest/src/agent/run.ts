@@ -13,7 +13,7 @@
  *  A4  Every wait for the task's processes is bounded.
  */
 import type { GuestMessage, RunOutcome } from "@helmr/guest-protocol";
-import type { RunStart } from "../host-protocol.ts";
+import type { RunStart, ToHost } from "../host-protocol.ts";
 import { fromHost, readMessages, writeMessage } from "./host-channel.ts";
 import { killLeftovers, trySignal } from "./kill.ts";
 import { OutputRelay } from "./relay.ts";
@@ -29,6 +29,8 @@ type Send = (message: GuestMessage) => Promise<void>;
 
 export interface ActiveRun {
   cancel(reason: string): void;
+  /** The answer of a call of the task. */
+  tell(message: Extract<ToHost, { type: "call.result" }>): void;
   /** The guest was restored: the task host is told before anything else. */
   restored(): void;
   readonly finished: Promise<void>;
@@ -87,6 +89,7 @@ export function startRun(
       cancelReason ??= reason;
       writeMessage(host.channel, { type: "run.cancel", reason });
     },
+    tell: (message) => writeMessage(host.channel, message),
     restored: () => writeMessage(host.channel, { type: "run.restored" }),
     finished: finish(),
   };

@@ -85,6 +85,9 @@ export class AgentSession {
         this.#cancelReason ??= message.reason;
         this.#run?.cancel(message.reason);
         return;
+      case "call.result":
+        this.#run?.tell(message);
+        return;
       case "run.restored":
         this.#run?.restored();
         return;

@@ -79,7 +79,7 @@ class Collector {
       tasks: sortedById([...this.#tasks.values()].map((found) => found.value)),
       queues,
       sandboxes: sortedById([...this.#sandboxes.values()].map((found) => found.value)),
-      streams: [],
+      streams: this.#streams(),
     };
     return { catalog, problems: this.#problems };
   }
@@ -143,6 +143,14 @@ class Collector {
       }
     }
     return sortedById(queues);
+  }
+
+  #streams(): Catalog["streams"] {
+    let streams: Catalog["streams"] = [];
+    this.#try("streams", () => {
+      streams = this.#sdk.streamDefinitions();
+    });
+    return streams;
   }
 
   #try(where: string, action: () => void): void {

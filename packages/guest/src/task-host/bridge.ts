@@ -9,10 +9,16 @@ import type { RunStart } from "../host-protocol.ts";
 
 const maxKeyLength = 1024;
 
-/** `send` gets every operation that passed the checks. */
+export interface BridgeSeams {
+  /** Gets every operation that passed the checks. */
+  readonly metadata: (operation: MetadataOperation) => void;
+  readonly call: RuntimeBridge["call"];
+  readonly signal: AbortSignal;
+}
+
 export function createBridge(
   run: Omit<RunStart, "secrets">,
-  send: (operation: MetadataOperation) => void,
+  { metadata: send, call, signal }: BridgeSeams,
 ): RuntimeBridge {
   const metadata = new Map<string, unknown>(
     Object.entries(JSON.parse(run.metadata_json) as Record<string, unknown>),
@@ -64,6 +70,8 @@ export function createBridge(
         apply([[key, current + amount]], { op: "increment", key, amount });
       },
     },
+    call,
+    signal,
     log(level, text) {
       (level === "info" ? stdout : stderr).write(`${text}\n`);
     },

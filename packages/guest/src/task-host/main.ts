@@ -18,6 +18,7 @@ import type { FromHost, ToHost } from "../host-protocol.ts";
 import { openJsonChannel } from "../json-channel.ts";
 import { boundedText, describeThrown } from "../task-error.ts";
 import { createBridge } from "./bridge.ts";
+import { Calls } from "./calls.ts";
 import { registerModuleHooks } from "./module-hooks.ts";
 import { prepareReseeding } from "./randomness.ts";
 import { cancelled, executeRun, type SdkInternal } from "./run.ts";
@@ -42,6 +43,7 @@ await import(pathToFileURL(sdkEntry("index")).href);
 // The first TypeScript module pays for the compiler and the loader's cold paths: 60 ms in a guest, so pay it here.
 await import(pathToFileURL(join(import.meta.dirname, "warm.ts")).href);
 const channel = openJsonChannel<ToHost, FromHost>(onMessage);
+const calls = new Calls((call) => channel.send({ type: "call", ...call }));
 process.on("uncaughtException", onUncaught);
 channel.send({ type: "ready" });
 
@@ -55,6 +57,10 @@ function onMessage(message: ToHost): void {
     abort.abort(new DOMException(message.reason, "AbortError"));
     return;
   }
+  if (message.type === "call.result") {
+    calls.settle(message.call_id, message.result);
+    return;
+  }
   if (message.type === "run.restored") {
     const reseeding = reseedRandomness();
     const problem = reseeding.complete ? undefined : reseeding.reason;
@@ -63,7 +69,11 @@ function onMessage(message: ToHost): void {
   }
   if (running) return;
   running = true;
-  const bridge = createBridge(message, (operation) => channel.send({ type: "metadata", operation }));
+  const bridge = createBridge(message, {
+    metadata: (operation) => channel.send({ type: "metadata", operation }),
+    call: (method, params) => calls.make(method, params),
+    signal: abort.signal,
+  });
   void executeRun(message, {
     sdk,
     bridge,

@@ -20,6 +20,8 @@ function recordingBridge(): unknown[][] {
       increment: (...args) => calls.push(["increment", ...args]),
     },
     log: (...args) => calls.push(["log", ...args]),
+    call: async (...args) => calls.push(["call", ...args]),
+    signal: new AbortController().signal,
   };
   return calls;
 }
