@@ -42,7 +42,7 @@ export type DeploymentMode = "self-hosted" | "managed-cloud";
 export interface GitHubConfig {
   readonly clientId: string;
   readonly clientSecret: string;
-  /** Of GitHub Enterprise Server. Defaults `https://github.com`, `https://api.github.com`. */
+  /** Of GitHub Enterprise Server. Defaults: `https://github.com`; `https://api.github.com`, or `<url>/api/v3` of another. */
   readonly url?: string;
   readonly apiUrl?: string;
 }

@@ -57,6 +57,27 @@ async function signIn(subject: string): Promise<Browser> {
 
 const userId = async (browser: Browser) => (await browser.get("/me")).body.user_id;
 
+/** Stands before the provider under an address of its own, and fails or hangs as it is told, by path. */
+async function startRelay(how: (path: string) => "pass" | "fail" | "hang") {
+  const relay = createServer(async (request, response) => {
+    const path = request.url ?? "";
+    const what = how(path);
+    if (what === "hang") return;
+    if (what === "fail") return response.writeHead(500).end("oops");
+    const answer = await fetch(`${oidc.issuer}${path}`);
+    const text = (await answer.text()).replaceAll(oidc.issuer, url);
+    response.writeHead(answer.status, { "content-type": "application/json" }).end(text);
+  }).listen(0, "127.0.0.1");
+  await once(relay, "listening");
+  const url = `http://127.0.0.1:${(relay.address() as AddressInfo).port}`;
+  const stop = async () => {
+    relay.closeAllConnections();
+    relay.close();
+    await once(relay, "close");
+  };
+  return { url, stop };
+}
+
 describe("who signs in", () => {
   test("the first time makes the user; later times find it", async () => {
     const subject = newAccount({ picture: "https://pictures.example/ada" });
@@ -195,16 +216,10 @@ describe("the provider", () => {
 
   test("that fails is a 502, and is asked again when it is back", async () => {
     let isDown = true;
-    const relay = createServer((request, response) => {
-      if (isDown) return response.writeHead(500).end("oops");
-      fetch(`${oidc.issuer}${request.url}`).then(async (answer) => {
-        const text = (await answer.text()).replaceAll(oidc.issuer, relayUrl);
-        response.writeHead(answer.status, { "content-type": "application/json" }).end(text);
-      });
-    }).listen(0, "127.0.0.1");
-    await once(relay, "listening");
-    const relayUrl = `http://127.0.0.1:${(relay.address() as AddressInfo).port}`;
-    const other = await startTestServer({ oidc: { issuer: relayUrl, clientId: "helmr", clientSecret: "x" } });
+    const relay = await startRelay(() => (isDown ? "fail" : "pass"));
+    const other = await startTestServer({
+      oidc: { issuer: relay.url, clientId: "helmr", clientSecret: "x" },
+    });
     try {
       const ask = () => newBrowser(other).post("/auth/oidc/start");
       expect(await ask()).toMatchObject({ status: 502, body: { error: /try again/ } });
@@ -212,8 +227,24 @@ describe("the provider", () => {
       expect((await ask()).status).toBe(200);
     } finally {
       await other.stop();
-      relay.closeAllConnections();
-      relay.close();
+      await relay.stop();
+    }
+  });
+
+  test("that does not answer is given up", async () => {
+    const relay = await startRelay((path) => (path === "/token" ? "hang" : "pass"));
+    const other = await startTestServer({
+      oidc: { issuer: relay.url, clientId: "helmr", clientSecret: "x" },
+    });
+    try {
+      const browser = newBrowser(other);
+      const { body } = await browser.post("/auth/oidc/start");
+      const state = new URL(body.redirect_url).searchParams.get("state");
+      const answer = await browser.post("/auth/oidc/finish", { code: "x", state, iss: relay.url });
+      expect(answer).toMatchObject({ status: 502, body: { error: /try again/ } });
+    } finally {
+      await other.stop();
+      await relay.stop();
     }
   });
 

@@ -11,10 +11,12 @@ const finish = {
     }),
 };
 
-/** What the providers say is shown as text; `access_denied` is a person who said no. */
+/** `access_denied` is a person who said no. No free text: anybody can write an address that leads here. */
 function refusal() {
-  if (query("error") === "access_denied") return "You declined the sign-in. Nothing has changed.";
-  return `The sign-in failed: ${query("error_description") || query("error")}`;
+  const code = query("error");
+  if (code === "access_denied") return "You declined the sign-in. Nothing has changed.";
+  const named = /^[a-z_]{1,60}$/.test(code) ? ` (${code})` : "";
+  return `The provider did not let you sign in${named}. Try again, or tell who runs this server.`;
 }
 
 async function goOn() {
