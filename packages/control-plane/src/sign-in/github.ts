@@ -9,6 +9,7 @@ import { z } from "zod";
 import type { GitHubConfig } from "../context.ts";
 import {
   type AuthorizationCallback,
+  httpsUrl,
   providerFailed,
   providerTimeoutMs,
   type SignInProvider,
@@ -104,7 +105,7 @@ export function createGitHubProvider(config: GitHubConfig, logger: Logger): Sign
         subject: String(user.id),
         verifiedEmail: addresses.find(({ primary, verified }) => primary && verified)?.email,
         displayName: user.name?.trim() || user.login,
-        profileImageUrl: user.avatar_url ?? undefined,
+        profileImageUrl: httpsUrl(user.avatar_url ?? undefined),
       };
     },
   };

@@ -10,6 +10,7 @@ import type { OidcConfig } from "../context.ts";
 import { isLoopbackHost } from "./loopback.ts";
 import {
   type AuthorizationCallback,
+  httpsUrl,
   providerFailed,
   providerTimeoutMs,
   type SignInProvider,
@@ -162,10 +163,6 @@ function refuseOtherIssuer(
 
 function textOf(value: unknown): string | undefined {
   return typeof value === "string" && value.trim() !== "" && value.isWellFormed() ? value.trim() : undefined;
-}
-
-function httpsUrl(text: string | undefined): string | undefined {
-  return text !== undefined && URL.parse(text)?.protocol === "https:" ? text : undefined;
 }
 
 const ofTheUser = new Set(["invalid_grant", "access_denied", "invalid_request"]);

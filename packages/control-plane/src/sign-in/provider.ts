@@ -45,6 +45,11 @@ export function providerFailed(logger: Logger, provider: string, hint: string, c
 
 export const unreachableHint = "it did not answer in time or as expected; try again in a minute";
 
+/** A picture's address, when browsers may load it. */
+export function httpsUrl(text: string | undefined): string | undefined {
+  return text !== undefined && URL.parse(text)?.protocol === "https:" ? text : undefined;
+}
+
 function describeCause(cause: unknown): Record<string, unknown> {
   if (!(cause instanceof Error)) return { message: String(cause) };
   const { name, message } = cause;
