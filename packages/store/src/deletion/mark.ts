@@ -7,8 +7,8 @@
  * D1 The mark takes the environment's row with a lock that a starting session, a new deployment and every insert that
  *    refers to the environment wait for or are waited for: work is either seen by the mark, or finds the environment closed.
  * D2 Without `force` an environment with live work stays: queued, running or waiting runs, queued or building deployments.
- * D3 API keys and secrets go in the mark's own transaction: no credential of the environment outlives it, and a run that is
- *    still claimed gets no secret.
+ * D3 API keys and secrets go in the mark's own transaction: no key of the environment outlives it, and a run that is still
+ *    claimed gets no secret.
  * D4 A marked slug becomes the row's id, so that the old one is free at once.
  */
 import { ApiError } from "@helmr/api";

@@ -86,7 +86,7 @@ const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
   plain("session_continuations"),
   purgeRuns,
   plain("run_counts"),
-  plain("public_access_tokens"),
+  purgeAccessTokens,
   purgeStreams,
   plain("tokens"),
   plain("sessions"),
@@ -134,6 +134,16 @@ async function purgeRuns(tx: Tx, environmentId: string): Promise<number> {
       insert into discarded_artifacts (digest) select artifact_digest from run_checkpoints where run_id = any (${ids})
       on conflict do nothing
     ) delete from runs where id = any (${ids})`,
+  );
+}
+
+/** By session: there is no other index. */
+async function purgeAccessTokens(tx: Tx, environmentId: string): Promise<number> {
+  return await removed(
+    tx,
+    sql`delete from public_access_tokens where ctid = any (array(
+      select t.ctid from sessions s join public_access_tokens t on t.session_id = s.id
+      where s.environment_id = ${environmentId} limit ${pageRows}::integer for update of t))`,
   );
 }
 
