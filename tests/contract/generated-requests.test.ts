@@ -290,15 +290,11 @@ describe.each(withQuery)("the query of %s", (name, route, schema) => {
   test("with a value of another kind, and every field twice", async () => {
     const fields = [...Object.keys(propertiesOf(schema)), "nobody_knows"];
     for (const field of fields) {
-      for (const text of hostileTexts) {
-        // A stream would stay open.
-        if (field === "follow" && text === "") continue;
-        check(
-          await call(name, route, { query: `?${field}=${text}` }, "{}"),
-          { [field]: text.slice(0, 50) },
-          false,
-        );
-      }
+      const sending = hostileTexts.map(async (text) => {
+        const sent = await call(name, route, { query: `?${field}=${text}` }, "{}");
+        check(sent, { [field]: text.slice(0, 50) }, false);
+      });
+      await Promise.all(sending);
       check(
         await call(name, route, { query: `?${field}=1&${field}=2` }, "{}"),
         { twice: field },
