@@ -43,7 +43,11 @@ export default defineConfig({
           name: "e2e",
           include: ["tests/**/*.test.ts"],
           exclude: ["tests/fixtures/**", "tests/contract/**"],
-          globalSetup: ["scripts/lib/test-setup.ts", "tests/support/global-stack.ts"],
+          globalSetup: [
+            "scripts/lib/test-setup.ts",
+            "packages/store/test-support/global-setup.ts",
+            "tests/support/global-stack.ts",
+          ],
           fileParallelism: false,
           testTimeout: 5 * MINUTE_MS,
           hookTimeout: 5 * MINUTE_MS,

@@ -29,7 +29,7 @@ export async function startDevProcess(dataDir: string, args: readonly string[] =
   );
   let log = "";
   child.stderr.on("data", (data: Buffer) => {
-    log = (log + data.toString()).slice(-256 * 1024);
+    log = (log + data.toString()).slice(-8 * 1024 * 1024);
   });
   const line = await firstLine(child, () => log);
   const ready = JSON.parse(line) as Pick<DevProcess, "url" | "api_key" | "project" | "environment">;

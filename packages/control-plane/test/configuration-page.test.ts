@@ -1,6 +1,8 @@
 /** docs/configuration.md is made from the variables' schemas: `vitest run … --update` writes it anew. */
 import { type ConfigShape, describeVariables } from "@helmr/process";
 import { expect, test } from "vitest";
+import { dispatcherVariables } from "../../dispatcher/src/process/variables.ts";
+import { workerVariables } from "../../worker/src/process/variables.ts";
 import { controlVariables } from "../src/process/variables.ts";
 
 const table = (shape: ConfigShape) =>
@@ -25,6 +27,14 @@ An empty variable counts as not set. How the parts fit together: [self-hosting](
 ${table(controlVariables)}
 
 \`helmr-control migrate\` needs \`HELMR_DATABASE_URL\` only, \`helmr-control secrets reencrypt\` also the two keys.
+
+## \`helmr-dispatcher\`
+
+${table(dispatcherVariables)}
+
+## \`helmr-worker\`
+
+${table(workerVariables)}
 `;
 
 test("the page is what the schemas say", async () => {

@@ -18,6 +18,7 @@ import { createControlPlane } from "@helmr/control-plane";
 import { createMemoryBus } from "@helmr/coordination";
 import { createDispatcher } from "@helmr/dispatcher";
 import { createGvisorIsolation } from "@helmr/isolation";
+import { disableCoreDumps } from "@helmr/process";
 import {
   createSecretCipher,
   ensureBootstrapToken,
@@ -67,6 +68,7 @@ const usualPort = 4747;
 export async function startDevStack(options: DevStackOptions): Promise<DevStack> {
   const say = options.onProgress ?? (() => {});
   const { logger } = options;
+  if (!(await disableCoreDumps())) logger.warn("core files are not turned off: start with `ulimit -c 0`");
   await using cleanup = new AsyncDisposableStack();
   const dataDir = options.dataDir ?? defaultDataDir();
 

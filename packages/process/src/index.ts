@@ -3,3 +3,4 @@ export { ConfigError, type ConfigShape, describeVariables, readConfig } from "./
 export { disableCoreDumps } from "./core-dumps.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
+export { casUri, postgresUrl, tokenOf, urlOf } from "./variables.ts";

@@ -1,16 +1,10 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
-import { fileURLToPath } from "node:url";
-import { logLevel } from "@helmr/process";
+import { casUri, logLevel, postgresUrl, tokenOf, urlOf } from "@helmr/process";
 import { z } from "zod";
 import { isLoopbackHost } from "../sign-in/loopback.ts";
 
-const url = (protocols: readonly string[], looks: string) =>
-  z.string().refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ""), {
-    error: `must look like ${looks}`,
-  });
-
-const httpUrl = url(["https:", "http:"], "https://host[/path]");
+const httpUrl = urlOf(["https:", "http:"], "https://host[/path]");
 
 /** Cookies and tokens go over it: plain http only to this machine. */
 const publicUrl = httpUrl
@@ -44,18 +38,6 @@ const listen = z
     error: "must have a port up to 65535",
   });
 
-const casUri = z.string().transform((text, context) => {
-  const parsed = URL.parse(text);
-  if (parsed?.protocol === "file:" && parsed.host === "" && parsed.pathname.length > 1)
-    return fileURLToPath(parsed);
-  const message =
-    parsed?.protocol === "s3:"
-      ? "s3:// comes with a later version; use file:///path of a folder that control plane and workers share"
-      : "must be file:///path";
-  context.addIssue({ code: "custom", message });
-  return z.NEVER;
-});
-
 const proxies = z
   .string()
   .transform((text) => text.split(",").map((part) => part.trim()))
@@ -78,18 +60,11 @@ const flag = z
   .enum(["true", "false", "1", "0"], { error: "must be true or false" })
   .transform((text) => text === "true" || text === "1");
 
-const token = (bytes: number) =>
-  z
-    .string()
-    .min(bytes * 2, `must have ${bytes * 2} characters at least; make one with: openssl rand -hex ${bytes}`);
-
 export const controlVariables = {
-  HELMR_DATABASE_URL: url(["postgres:", "postgresql:"], "postgres://user:password@host:5432/helmr").describe(
-    "PostgreSQL 15 or newer",
-  ),
+  HELMR_DATABASE_URL: postgresUrl,
   HELMR_PUBLIC_URL: publicUrl.describe("where browsers, the CLI and SDKs reach this server"),
   HELMR_LISTEN: listen.default("127.0.0.1:4747").describe("host:port of the HTTP server"),
-  HELMR_CAS_URI: casUri.describe("object store of sources and artifacts: file:///path of a folder"),
+  HELMR_CAS_URI: casUri,
   HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
   HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),
   HELMR_AUTH_SECRET: key.describe(
@@ -99,16 +74,16 @@ export const controlVariables = {
     .enum(["self-hosted", "managed-cloud"], { error: "must be self-hosted or managed-cloud" })
     .default("self-hosted")
     .describe("self-hosted: one organization; managed-cloud: users create their own"),
-  HELMR_SETUP_TOKEN: token(16)
+  HELMR_SETUP_TOKEN: tokenOf(16)
     .optional()
     .describe("creates the first organization of a self-hosted installation"),
-  HELMR_WORKER_BOOTSTRAP_TOKEN: token(32)
+  HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32)
     .optional()
     .describe("with it workers register; without one none can be added"),
   HELMR_TRUSTED_PROXIES: proxies
     .optional()
     .describe("addresses or networks of reverse proxies whose X-Forwarded-For is believed"),
-  HELMR_REDIS_URL: url(["redis:", "rediss:", "unix:"], "redis://host:6379")
+  HELMR_REDIS_URL: urlOf(["redis:", "rediss:", "unix:"], "redis://host:6379")
     .optional()
     .describe("Redis or Valkey: rate limits are counted there, for all processes together"),
   HELMR_LOG_LEVEL: logLevel,

@@ -1,0 +1,52 @@
+/** The process of `helmr-worker`: leases and executes until SIGINT or SIGTERM. Needs root, as guests do. */
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { createFolderStore } from "@helmr/artifacts";
+import { createGvisorIsolation, probeHost } from "@helmr/isolation";
+import { failOnStart, listenForStop, readConfig, startLogger } from "@helmr/process";
+import { createWorker } from "../worker.ts";
+import { workerVariables } from "./variables.ts";
+
+async function requireHost(runscPath: string): Promise<void> {
+  const probe = await probeHost({ runscPath });
+  if (probe.ok) return;
+  const problems = probe.problems.map(({ what, mend }) => `  ${what}; mend it with: ${mend}`);
+  throw new Error(`this machine cannot run guests yet:\n${problems.join("\n")}`);
+}
+
+async function run(): Promise<void> {
+  const config = readConfig(workerVariables, process.env);
+  const signals = listenForStop();
+  const logger = await startLogger(config.HELMR_LOG_LEVEL);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => signals.close());
+  await requireHost(config.HELMR_RUNSC_PATH);
+  const isolation = createGvisorIsolation({
+    runscPath: config.HELMR_RUNSC_PATH,
+    stateDir: join(config.HELMR_WORKER_DATA_DIR, "isolation"),
+    instanceName: "worker",
+    logger,
+    ...(config.HELMR_GUEST_EXTRA_CA_CERTS !== undefined && {
+      extraCaCertificates: config.HELMR_GUEST_EXTRA_CA_CERTS,
+    }),
+  });
+  cleanup.defer(() => isolation.close());
+  const worker = createWorker({
+    controlPlaneUrl: config.HELMR_CONTROL_PLANE_URL,
+    bootstrapToken: config.HELMR_WORKER_BOOTSTRAP_TOKEN,
+    name: config.HELMR_WORKER_NAME ?? hostname(),
+    dataDir: config.HELMR_WORKER_DATA_DIR,
+    isolation,
+    artifacts: createFolderStore(config.HELMR_CAS_URI),
+    images: { imagesDir: config.HELMR_IMAGES_DIR, baseImage: config.HELMR_BASE_IMAGE },
+    bunPath: config.HELMR_BUN_PATH,
+    logger,
+  });
+  cleanup.defer(() => worker.stop());
+  await worker.start();
+  logger.info("helmr-worker is ready");
+  await signals.stopping;
+  logger.info("stopping");
+}
+
+await failOnStart("helmr-worker", run);

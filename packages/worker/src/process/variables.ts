@@ -1,0 +1,31 @@
+/** The environment variables of `helmr-worker`. */
+import { isAbsolute } from "node:path";
+import { casUri, logLevel, tokenOf, urlOf } from "@helmr/process";
+import { z } from "zod";
+
+const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
+
+export const workerVariables = {
+  HELMR_CONTROL_PLANE_URL: urlOf(["https:", "http:"], "https://host").describe(
+    "the control plane's public URL",
+  ),
+  HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32).describe("the one that the control plane was started with"),
+  HELMR_CAS_URI: casUri,
+  HELMR_WORKER_DATA_DIR: absolutePath.describe(
+    "folder of this worker alone, on a disk with room: workspaces, layers, caches",
+  ),
+  HELMR_WORKER_NAME: z.string().max(128).optional().describe("what people see; else the host's name"),
+  HELMR_RUNSC_PATH: absolutePath.describe(
+    "gVisor's runsc; `node scripts/run.mjs scripts/install.ts` says where it is",
+  ),
+  HELMR_IMAGES_DIR: absolutePath.describe("image store; the same script makes it, with the base image in it"),
+  HELMR_BASE_IMAGE: z
+    .string()
+    .default("node:24-bookworm-slim")
+    .describe("image in which deployments are built"),
+  HELMR_BUN_PATH: absolutePath.optional().describe("bun, for projects that build with it"),
+  HELMR_GUEST_EXTRA_CA_CERTS: absolutePath
+    .optional()
+    .describe("PEM file of certificates that guests trust as well, where TLS is inspected"),
+  HELMR_LOG_LEVEL: logLevel,
+} as const;
