@@ -234,6 +234,24 @@ describe("the outbox", () => {
     expect(ends).toHaveLength(4);
   });
 
+  test("says in the log what was not sent and why, without the link", async () => {
+    const lines: string[] = [];
+    const logger = pino({ level: "debug" }, { write: (line: string) => lines.push(line) });
+    const { mailer: failing, ends } = held();
+    const outbox = createOutbox(failing, logger, { retryAfterMs: [1] });
+    outbox.add(message);
+    for (let index = 0; index < 2; index += 1) {
+      await vi.waitUntil(() => ends.length > index);
+      ends[index]?.reject(temporary());
+    }
+    await outbox.close();
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { msg: "an e-mail is tried again", reason: "later" },
+      { msg: "an e-mail was not sent", reason: "later", subject: message.subject },
+    ]);
+    expect(lines.join()).not.toContain("token=");
+  });
+
   test("OB3 waits at close for what is under way, but not for ever", async () => {
     const { mailer: slow, ends } = held();
     const outbox = createOutbox(slow, silent, { closeGraceMs: 100 });

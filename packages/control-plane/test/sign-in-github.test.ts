@@ -1,6 +1,8 @@
 /** Sign-in with GitHub; what it has in common with every provider: the browser's cookie, single use, expiry. */
 import { sql } from "kysely";
+import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createGitHubProvider } from "../src/sign-in/github.ts";
 import { type Browser, newBrowser, parseSetCookie } from "./support/browser.ts";
 import { type GitHubAccount, startTestGitHub, type TestGitHub } from "./support/github.ts";
 import { startTestServer, type TestServer } from "./support/server.ts";
@@ -246,6 +248,37 @@ describe("when GitHub fails", () => {
       expect((await browser.post("/auth/github/finish", { code: "x", state })).status).toBe(502);
     } finally {
       await wrong.stop();
+    }
+  });
+
+  test("the log says what happened, without code, verifier, secret or token", async () => {
+    const lines: string[] = [];
+    const logger = pino({ level: "debug" }, { write: (line: string) => lines.push(line) });
+    const { url, clientId, clientSecret } = github;
+    const provider = createGitHubProvider({ url, clientId, clientSecret }, logger);
+    const request = {
+      redirectUri: "https://helmr.example/auth/github/callback",
+      state: "A".repeat(43),
+      codeVerifier: "hidden-verifier",
+      nonce: undefined,
+    };
+    const { code } = await github.agree(await provider.authorizationUrl(request), newAccount());
+    for (const failure of [
+      undefined,
+      { status: 500, body: `oops ${code}` },
+      { status: 200, body: `access_token=${code}` },
+    ]) {
+      github.failWith = failure;
+      github.hangingPaths.clear();
+      const apiUrl = failure === undefined ? `${url}/nothing` : url;
+      const failing = createGitHubProvider({ url, apiUrl, clientId, clientSecret }, logger);
+      await expect(failing.identify({ ...request, code, iss: undefined })).rejects.toMatchObject({
+        status: 502,
+      });
+    }
+    expect(lines.length).toBeGreaterThan(2);
+    for (const secret of [code, "hidden-verifier", clientSecret, "gho_"]) {
+      expect(lines.join()).not.toContain(secret);
     }
   });
 

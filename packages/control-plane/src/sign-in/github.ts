@@ -133,7 +133,16 @@ async function fetchJson<S extends z.ZodType>(
     await response.body?.cancel();
     throw new StatusError(response.status);
   }
-  const parsed = schema.safeParse(await response.json());
+  const parsed = schema.safeParse(parseJson(await response.text()));
   if (!parsed.success) throw new Error(`an answer of another shape: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
+}
+
+/** The parser's own message quotes the text, which may hold a token. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("an answer that is no JSON");
+  }
 }

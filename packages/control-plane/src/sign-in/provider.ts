@@ -54,12 +54,13 @@ function describeCause(cause: unknown): Record<string, unknown> {
   if (!(cause instanceof Error)) return { message: String(cause) };
   const { name, message } = cause;
   const { code, error } = cause as { code?: unknown; error?: unknown };
-  const inner = cause.cause instanceof Error ? cause.cause.message : undefined;
+  // Of what lies beneath only a system's code, like ECONNREFUSED: a parser's message quotes what it was given.
+  const inner = (cause.cause as { code?: unknown } | undefined)?.code;
   return {
     name,
     message,
     ...(typeof code === "string" && { code }),
     ...(typeof error === "string" && { error }),
-    ...(inner !== undefined && { inner }),
+    ...(typeof inner === "string" && { inner }),
   };
 }
