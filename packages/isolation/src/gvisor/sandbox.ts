@@ -152,7 +152,7 @@ export class Sandbox {
   /** Write the image. The sandbox lives on: without --leave-running runsc kills it, also when saving failed. */
   async save(directory: string): Promise<void> {
     // Pages stay uncompressed: restoring maps and reads them side by side, and the archive compresses better.
-    const flags = ["--leave-running", "--compression=none", "--exclude-committed-zero-pages"];
+    const flags = ["--leave-running", "--compression=none"];
     await this.#command(["checkpoint", ...flags, `--image-path=${directory}`], saveTimeoutMs);
   }
 
