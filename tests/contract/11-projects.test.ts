@@ -2,8 +2,8 @@
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "../../packages/control-plane/test/support/server.ts";
-import * as shapes from "./support/shapes.ts";
-import { expectList, expectShape } from "./support/shapes.ts";
+import * as shapes from "./support/identity-shapes.ts";
+import { expectList, expectShape } from "./support/identity-shapes.ts";
 
 let server: TestServer;
 let owner: string;

@@ -2,78 +2,26 @@
  * The objects of the contract, written down by hand: every key, whether it may be absent, and what it holds. A key that is
  * not listed fails, as in a strict client.
  */
-import { expect } from "vitest";
-
-type Check = (value: unknown) => boolean;
-type Fields = Readonly<Record<string, Check>>;
-
-const text: Check = (value) => typeof value === "string";
-const filled: Check = (value) => typeof value === "string" && value !== "";
-const bool: Check = (value) => typeof value === "boolean";
-const int: Check = (value) => Number.isSafeInteger(value);
-const object: Check = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-const anything: Check = (value) => value !== undefined;
-const isTrue: Check = (value) => value === true;
-const uuidText: Check = (value) =>
-  typeof value === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(value);
-/** Minted by the server: version 7. */
-const id: Check = (value) => uuidText(value) && String(value)[14] === "7";
-/** RFC 3339, UTC, with fractional seconds. */
-const timestamp: Check = (value) =>
-  typeof value === "string" &&
-  /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/.test(value) &&
-  !Number.isNaN(Date.parse(value));
-const base64: Check = (value) =>
-  typeof value === "string" && Buffer.from(value, "base64").toString("base64") === value;
-const digits: Check = (value) => typeof value === "string" && /^\d+$/.test(value);
-const oneOf =
-  (...values: readonly unknown[]): Check =>
-  (value) =>
-    values.includes(value);
-const orNull =
-  (check: Check): Check =>
-  (value) =>
-    value === null || check(value);
-const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check);
-const filledList =
-  (check: Check): Check =>
-  (value) =>
-    listOf(check)(value) && (value as unknown[]).length > 0;
-
-/** A key ending in `?` may be absent. */
-function problemsOf(value: unknown, fields: Fields): string[] {
-  if (!object(value)) return [`is no object: ${JSON.stringify(value)}`];
-  const entries = Object.entries(fields).map(
-    ([key, check]) => [key.replace(/\?$/, ""), key.endsWith("?"), check] as const,
-  );
-  const known = new Set(entries.map(([key]) => key));
-  const record = value as Record<string, unknown>;
-  return [
-    ...Object.keys(record).flatMap((key) => (known.has(key) ? [] : [`${key} is not in the contract`])),
-    ...entries.flatMap(([key, optional, check]) => {
-      if (!Object.hasOwn(record, key)) return optional ? [] : [`${key} is missing`];
-      return check(record[key]) ? [] : [`${key} is ${JSON.stringify(record[key])}`];
-    }),
-  ];
-}
-
-const shaped =
-  (fields: Fields): Check =>
-  (value) =>
-    problemsOf(value, fields).length === 0;
-
-/** Fails with every difference to the contract's object. */
-export function expectShape(value: unknown, fields: Fields): void {
-  expect(problemsOf(value, fields)).toEqual([]);
-}
-
-export function expectList(value: unknown, key: string, fields: Fields, more: Fields = {}): void {
-  expectShape(value, { [key]: listOf(anything), ...more });
-  for (const item of (value as Record<string, unknown[]>)[key] ?? []) expectShape(item, fields);
-}
+import {
+  anything,
+  base64,
+  bool,
+  digits,
+  type Fields,
+  filled,
+  filledList,
+  id,
+  int,
+  isTrue,
+  listOf,
+  object,
+  oneOf,
+  orNull,
+  shaped,
+  text,
+  timestamp,
+  uuidText,
+} from "./checks.ts";
 
 /** Contract 2.1 */
 export const session: Fields = {
@@ -282,104 +230,4 @@ export const secret: Fields = {
   updated_at: timestamp,
 };
 
-/** Contract 11 */
-export const environment: Fields = {
-  id,
-  project_id: id,
-  slug: filled,
-  name: filled,
-  color_hex: (value) => typeof value === "string" && /^#[0-9A-F]{6}$/.test(value),
-  is_default: bool,
-  created_at: timestamp,
-  updated_at: timestamp,
-};
-/** Without its environments. */
-export const project: Fields = {
-  id,
-  slug: filled,
-  name: filled,
-  is_default: bool,
-  created_at: timestamp,
-  updated_at: timestamp,
-};
-export const projectWithEnvironments: Fields = {
-  ...project,
-  environments: listOf(shaped(environment)),
-};
-export const apiKey: Fields = {
-  id,
-  name: filled,
-  key_prefix: (value) => typeof value === "string" && /^hlmr_sk_[A-Za-z0-9_-]{8}$/.test(value),
-  project_id: id,
-  environment_id: id,
-  "permissions?": filledList(shaped({ scopes: filledList(filled) })),
-  status: oneOf("active", "expired", "revoked"),
-  created_at: timestamp,
-  last_used_at: orNull(timestamp),
-  expires_at: orNull(timestamp),
-  revoked_at: orNull(timestamp),
-};
-export const createdApiKey: Fields = {
-  ...apiKey,
-  raw_key: (value) => typeof value === "string" && /^hlmr_sk_[A-Za-z0-9_-]{43}$/.test(value),
-};
-
-/** Contract 11.1 */
-export const organization: Fields = { id, slug: filled, name: filled, created_at: timestamp };
-const role = oneOf("owner", "admin", "developer", "viewer");
-export const member: Fields = {
-  user_id: id,
-  display_name: filled,
-  "email?": filled,
-  role,
-  status: filled,
-  created_at: timestamp,
-  updated_at: timestamp,
-  "disabled_at?": timestamp,
-};
-export const invitation: Fields = {
-  id,
-  email: filled,
-  role,
-  status: oneOf("pending", "accepted", "revoked", "expired"),
-  "invited_by_user_id?": id,
-  "accepted_by_user_id?": id,
-  "revoked_by_user_id?": id,
-  created_at: timestamp,
-  expires_at: timestamp,
-  "accepted_at?": timestamp,
-  "revoked_at?": timestamp,
-};
-export const createdInvitation: Fields = { ...invitation, invite_url: filled };
-export const invitationList: Fields = { invitations: listOf(shaped(invitation)), has_more: bool };
-export const magicLinkStart: Fields = { sent: isTrue, "email?": filled, "debug_url?": filled };
-
-/** Contract 12 */
-export const deviceStart: Fields = {
-  device_code: (value) => typeof value === "string" && /^[A-Za-z0-9_-]{43}$/.test(value),
-  user_code: (value) => typeof value === "string" && /^[A-HJ-NP-Z2-9]{4}-[A-HJ-NP-Z2-9]{4}$/.test(value),
-  verification_uri: filled,
-  "verification_uri_complete?": filled,
-  expires_in_seconds: oneOf(600),
-  interval_seconds: oneOf(5),
-};
-export const deviceToken: Fields = {
-  access_token: (value) => typeof value === "string" && /^(?!hlmr_sk_)[A-Za-z0-9_-]{40,}$/.test(value),
-  token_type: oneOf("bearer"),
-  expires_in_seconds: oneOf(30 * 86_400),
-};
-export const me: Fields = {
-  user_id: id,
-  display_name: filled,
-  profile_image_url: text,
-  "public_url?": filled,
-  "org_id?": id,
-  "org_name?": filled,
-  "org_slug?": filled,
-  "role?": role,
-  permissions: listOf(filled),
-  organization_required: bool,
-  project_required: bool,
-  access_required: bool,
-  setup_token_required: bool,
-};
+export { expectList, expectShape } from "./checks.ts";
