@@ -3,7 +3,7 @@
  * any byte of the data folder, of the stack's log, or of what the API tells.
  */
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HelmrClient } from "@helmr/sdk";
@@ -42,6 +42,11 @@ it("a secret's value is in no file, log or answer after a run that used and told
   const value = `${planted}"\\\nsecond line of ${planted}`;
   stack = await startDevProcess(dataDir, ["--log-level", "debug"]);
   await deploySecretProject(stack, value);
+  // What the stack starts, PostgreSQL first, inherits it.
+  const postgresPid = (await readFile(join(dataDir, "postgres/postmaster.pid"), "utf8")).split("\n")[0];
+  for (const pid of [stack.pid, postgresPid]) {
+    expect(await readFile(`/proc/${pid}/limits`, "utf8")).toMatch(/Max core file size +0 +0 /);
+  }
 
   const client = new HelmrClient({ url: stack.url, apiKey: stack.api_key });
   const marker = `marker-${randomBytes(16).toString("hex")}`;
