@@ -24,6 +24,8 @@ export interface StackState {
   readonly bootstrapToken: string;
   /** 32 bytes, base64: what secrets of tokens are derived from. */
   readonly authSecret: string;
+  /** 32 bytes, base64: seals the guests of waiting runs. */
+  readonly checkpointEncryptionKey: string;
   readonly apiKey?: string;
   /** Of the local owner. */
   readonly sessionToken?: string;
@@ -70,9 +72,10 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
       if (error.code === "ENOENT") return undefined;
       throw error;
     });
-    if (text !== undefined) return parseState(text, stateFile);
-    const state = newState();
-    await writeState(state);
+    const known = text === undefined ? {} : parseState(text, stateFile);
+    const state = { ...newState(), ...known };
+    // A folder of an older version lacks the secrets that came since: they are made now, and stay.
+    if (Object.keys(state).some((name) => !(name in known))) await writeState(state);
     return state;
   };
   return { ...folder, readState, writeState };
@@ -96,24 +99,19 @@ function newState(): StackState {
     installationId: randomUUID(),
     secretEncryptionKey: randomBytes(32).toString("base64"),
     authSecret: randomBytes(32).toString("base64"),
+    checkpointEncryptionKey: randomBytes(32).toString("base64"),
     bootstrapToken: `hlmr_wb_${randomBytes(32).toString("base64url")}`,
   };
 }
 
-function parseState(text: string, file: string): StackState {
+function parseState(text: string, file: string): Partial<StackState> {
   const state = JSON.parse(text) as Partial<StackState>;
-  if (
-    state.format !== 1 ||
-    !state.installationId ||
-    !state.secretEncryptionKey ||
-    !state.bootstrapToken ||
-    !state.authSecret
-  ) {
+  if (state.format !== 1 || !state.installationId || !state.secretEncryptionKey || !state.bootstrapToken) {
     throw new StartError(
       `${file} was not written by this version of Helmr; start with --reset, or use another --data-dir`,
     );
   }
-  return state as StackState;
+  return state;
 }
 
 /**

@@ -14,6 +14,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createFolderStore } from "@helmr/artifacts";
+import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createControlPlane } from "@helmr/control-plane";
 import { createMemoryBus } from "@helmr/coordination";
 import { createDispatcher } from "@helmr/dispatcher";
@@ -48,6 +49,8 @@ export interface DevStackOptions {
   readonly onProgress?: (line: string) => void;
   /** Idle guests kept ready per sandbox; 0 makes every start a cold one. */
   readonly pool?: { readonly perSandbox: number };
+  /** How long a waiting run keeps its guest before it is saved and gone; default 5,000. */
+  readonly parkAfterMs?: number;
 }
 
 export interface DevStack {
@@ -137,6 +140,8 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
     images: { imagesDir: runtime.imagesDir, baseImage: runtime.baseImage.name },
     bunPath: runtime.bunPath,
     pool: options.pool,
+    checkpointKeys: parseArchiveKeys({ current: state.checkpointEncryptionKey }),
+    parkAfterMs: options.parkAfterMs,
     logger,
   });
   cleanup.defer(() => stopPart(logger, "worker", () => worker.stop()));

@@ -26,7 +26,14 @@ export {
   type WorkspaceDisk,
   type WorkspaceDiskOptions,
 } from "./host/disk.ts";
-export { isMountPoint, mountOverlay, type OverlaySpec, unmount, unmountBelow } from "./host/mounts.ts";
+export {
+  isMountPoint,
+  mountOverlay,
+  mountTmpfs,
+  type OverlaySpec,
+  unmount,
+  unmountBelow,
+} from "./host/mounts.ts";
 export { GATEWAY_ADDRESS } from "./host/netns.ts";
 export { removeTree } from "./host/remove-tree.ts";
 export type * from "./isolation.ts";

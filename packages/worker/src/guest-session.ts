@@ -6,6 +6,7 @@
  * | greeting | startGuestSession      | `ready` only                 | ready -> idle; time limit -> over  |
  * | idle     | `ready`                | none is legitimate           | `listen` -> serving                |
  * | serving  | `listen`               | go to the listener, in order | end of the guest -> over           |
+ * | serving  | restoreGuestSession    | go to the listener, in order | end of the guest -> over           |
  * | over     | exit, violation, kill  | dropped                      | never                              |
  *
  *  I1  Whatever breaks the protocol (invalid frame, message in the wrong phase) ends the session as a violation and
@@ -15,13 +16,14 @@
 import {
   type GuestMessage,
   guestMessage,
+  type LinkSnapshot,
   limits,
   type ProtocolError,
   protocolVersion,
   ReliableLink,
   type WorkerMessage,
 } from "@helmr/guest-protocol";
-import type { Guest, GuestExit, GuestSpec, Isolation } from "@helmr/isolation";
+import type { CheckpointRecord, Guest, GuestExit, GuestSpec, Isolation } from "@helmr/isolation";
 import { headOf, tailOf } from "./failure.ts";
 import { printable } from "./output-tail.ts";
 
@@ -50,8 +52,30 @@ export interface GuestSession {
   send(message: WorkerMessage): Promise<void>;
   /** Receive messages from now on; the next one waits until the listener's promise is done. */
   listen(listener: Listener): void;
+  /**
+   * Everything the guest sent is handled, and nothing goes to or from it until `release`: then it can be saved. Rejects,
+   * and the session goes on, when the guest does not answer in time.
+   */
+  hold(): Promise<void>;
+  /** The link's state, for `restoreGuestSession`; while held only. */
+  snapshot(): LinkSnapshot;
+  release(): void;
   /** Kill and clean up. */
   destroy(): Promise<void>;
+}
+
+/**
+ * A session with a guest that goes on from a checkpoint: messages go to `listener` at once, and the first to send is
+ * `run.restored`. Leaves nothing behind when it rejects.
+ */
+export async function restoreGuestSession(
+  isolation: Isolation,
+  spec: GuestSpec,
+  checkpoint: { readonly directory: string; readonly record: CheckpointRecord; readonly link: LinkSnapshot },
+  listener: Listener,
+): Promise<GuestSession> {
+  const { directory, record, link } = checkpoint;
+  return new Session(await isolation.restore(spec, { directory, record }), { link, listener });
 }
 
 /** Start a guest whose first process is the agent; resolves when it said `ready`. Leaves nothing behind when it rejects. */
@@ -83,14 +107,19 @@ class Session implements GuestSession {
   #violation: string | undefined;
   #stderr = "";
 
-  constructor(guest: Guest) {
+  constructor(guest: Guest, restored?: { readonly link: LinkSnapshot; readonly listener: Listener }) {
     this.guest = guest;
+    if (restored !== undefined) {
+      this.#phase = "serving";
+      this.#listener = restored.listener;
+    }
     this.#link = new ReliableLink<WorkerMessage, GuestMessage>({
       side: "worker",
       incomingSchema: guestMessage,
       onMessage: (message) => this.#receive(message),
       onProtocolError: (error: ProtocolError) => this.#violate(error.message),
       onDetach: () => this.#detached.resolve(),
+      ...(restored === undefined ? {} : { from: restored.link }),
     });
     guest.stderr.on("data", (chunk: Buffer) => {
       this.#stderr = tailOf(this.#stderr + chunk.toString("utf8"), stderrBytes);
@@ -126,6 +155,18 @@ class Session implements GuestSession {
     if (this.#phase !== "idle") throw new Error(`the session is ${this.#phase}, not idle`);
     this.#phase = "serving";
     this.#listener = listener;
+  }
+
+  hold(): Promise<void> {
+    return this.#link.quiesce();
+  }
+
+  snapshot(): LinkSnapshot {
+    return this.#link.snapshot();
+  }
+
+  release(): void {
+    this.#link.release();
   }
 
   async destroy(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Options of a worker, resolved once into a filled record with units in the names. */
 import { availableParallelism, totalmem } from "node:os";
 import type { ArtifactStore } from "@helmr/artifacts";
+import type { ArchiveKeys } from "@helmr/artifacts/archive";
 import type { Isolation } from "@helmr/isolation";
 import type { Logger } from "pino";
 
@@ -40,6 +41,10 @@ export interface WorkerOptions {
   readonly runNetworkDeny?: readonly string[] | undefined;
   /** Between `ctx.signal` and the kill. */
   readonly cancelGraceMs?: number | undefined;
+  /** Seals the guests of waiting runs; absent: runs keep their guests while they wait. */
+  readonly checkpointKeys?: ArchiveKeys | undefined;
+  /** How long a wait keeps its guest before it is saved. Default 5,000. */
+  readonly parkAfterMs?: number | undefined;
   readonly logger: Logger;
 }
 
@@ -48,6 +53,7 @@ export interface ResolvedWorkerOptions extends WorkerOptions {
   readonly pool: PoolOptions;
   readonly runNetworkDeny: readonly string[];
   readonly cancelGraceMs: number;
+  readonly parkAfterMs: number;
 }
 
 /** Option, else a default from the machine: 4 runs per core (most wait for a model), 80 % of its memory. */
@@ -69,5 +75,6 @@ export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
     },
     runNetworkDeny: options.runNetworkDeny ?? [],
     cancelGraceMs: options.cancelGraceMs ?? 10_000,
+    parkAfterMs: options.parkAfterMs ?? 5_000,
   };
 }

@@ -8,9 +8,16 @@
  * | stream.read      | with what is there within its time                                   |
  * | token.create     | with the token and its secrets                                       |
  *
- *  I1  The guest is hostile: parameters are checked against the wire's schemas, pending calls are bounded.
+ * | state     | enters by               | a call that comes                                   |
+ * |-----------|-------------------------|-----------------------------------------------------|
+ * | suspended | construction, suspend   | is held                                             |
+ * | open      | start                   | is asked for; held ones first                       |
+ * | closed    | close                   | is dropped                                          |
+ *
+ *  I1  The guest is hostile: parameters are checked against the wire's schemas, calls without an answer are bounded.
  *  I2  A lost lease ends the run; a refusal of the control plane is the task's error, with its code.
  *  I3  At most one wait is pending.
+ *  I4  When `suspend` has resolved, every call that came is answered, held, or the pending wait.
  */
 import {
   appendOutputRequest,
@@ -32,6 +39,8 @@ type GuestCall = Extract<GuestMessage, { type: "call" }>;
 export interface PendingWait {
   readonly waitId: string;
   readonly callId: number;
+  /** Of a timer: when it is over, by this worker's clock. */
+  readonly dueAtMs?: number;
 }
 
 export interface RunCallsOptions {
@@ -57,7 +66,11 @@ const parameters = {
 
 export class RunCalls {
   readonly #options: RunCallsOptions;
-  #open = 0;
+  #state: "suspended" | "open" | "closed" = "suspended";
+  readonly #held: GuestCall[] = [];
+  readonly #serving = new Map<number, Promise<void>>();
+  /** Aborts reads that wait for a record: the task asks again, or the read is held. */
+  #reads = new AbortController();
   #wait: PendingWait | undefined;
   #unwatch: (() => void) | undefined;
 
@@ -70,31 +83,38 @@ export class RunCalls {
     return this.#wait;
   }
 
+  /** Calls that came while suspended, in order. */
+  get held(): readonly GuestCall[] {
+    return this.#held;
+  }
+
+  /** The lease counts: serve what was held (`more`: by a checkpoint) and what comes. */
+  start(more: readonly GuestCall[] = []): void {
+    if (this.#state !== "suspended") return;
+    this.#state = "open";
+    this.#reads = new AbortController();
+    for (const call of [...more, ...this.#held.splice(0)]) this.#begin(call);
+  }
+
+  /** I4 */
+  async suspend(): Promise<void> {
+    if (this.#state !== "open") return;
+    this.#state = "suspended";
+    this.#reads.abort();
+    await Promise.all(this.#serving.values());
+  }
+
   /** Take a call of the guest; undefined, or what makes it a violation (I1). */
   receive(call: GuestCall): string | undefined {
-    if (this.#open >= limits.pendingCalls)
+    if (this.#state === "closed") return undefined;
+    if (this.#serving.size + this.#held.length >= limits.pendingCalls)
       return `has more than ${limits.pendingCalls} calls without an answer`;
-    const parsed = parameters[call.method].safeParse(jsonOf(call.params_json));
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      this.#refuse(
-        call.call_id,
-        `${call.method}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "not valid"}`,
-      );
-      return undefined;
-    }
-    if (call.method === "wait" && this.#wait !== undefined) {
-      this.#refuse(call.call_id, "this run waits already; a run waits for one thing at a time");
-      return undefined;
-    }
-    this.#open += 1;
-    void this.#serve(call.method, call.call_id, parsed.data).finally(() => {
-      this.#open -= 1;
-    });
+    if (this.#state === "suspended") this.#held.push(call);
+    else this.#begin(call);
     return undefined;
   }
 
-  /** Go on watching a wait after the guest was restored, or its checkpoint was given up. */
+  /** Go on watching a wait whose guest was restored before it was over. */
   watch(wait: PendingWait): void {
     this.#wait = wait;
     this.#unwatch = this.#options.waits.watch(wait.waitId, (state) => this.resolved(wait, state));
@@ -102,14 +122,16 @@ export class RunCalls {
   }
 
   /** The wait is over: tell the task. */
-  resolved(wait: PendingWait, state: WaitState): void {
+  resolved(wait: Pick<PendingWait, "callId">, state: WaitState): void {
     this.#forget();
     this.#options.answer(wait.callId, { ok: true, value_json: waitAnswer(state) });
     this.#options.onWait(undefined);
   }
 
-  /** Nothing more is told. */
+  /** Nothing more is asked or told. */
   close(): void {
+    this.#state = "closed";
+    this.#reads.abort();
     this.#forget();
   }
 
@@ -119,14 +141,36 @@ export class RunCalls {
     this.#wait = undefined;
   }
 
-  async #serve(method: CallMethod, callId: number, params: unknown): Promise<void> {
+  #begin(call: GuestCall): void {
+    const parsed = parameters[call.method].safeParse(jsonOf(call.params_json));
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      const where = issue?.path.join(".") ?? "";
+      this.#refuse(call.call_id, `${call.method}: ${where}: ${issue?.message ?? "not valid"}`);
+    } else if (call.method === "wait" && this.#wait !== undefined) {
+      this.#refuse(call.call_id, "this run waits already; a run waits for one thing at a time");
+    } else {
+      const serving = this.#serve(call, parsed.data).finally(() => this.#serving.delete(call.call_id));
+      this.#serving.set(call.call_id, serving);
+    }
+  }
+
+  async #serve(call: GuestCall, params: unknown): Promise<void> {
+    const { call_id: callId, method } = call;
+    const reads = this.#reads.signal;
     try {
       if (method === "wait") await this.#beginWait(callId, params as z.output<(typeof parameters)["wait"]>);
-      else this.#options.answer(callId, { ok: true, value_json: await this.#ask(method, callId, params) });
+      else
+        this.#options.answer(callId, {
+          ok: true,
+          value_json: await this.#ask(method, callId, params, reads),
+        });
     } catch (error) {
       if (error instanceof RequestRefusedError)
         this.#refuse(callId, error.text, error.code); // I2
-      else if (!this.#options.signal.aborted || error instanceof LeaseLostError)
+      else if (method === "stream.read" && reads.aborted && !(error instanceof LeaseLostError)) {
+        if (this.#state === "suspended") this.#held.push(call); // I4
+      } else if (!this.#options.signal.aborted || error instanceof LeaseLostError)
         this.#options.onFailure(error);
     }
   }
@@ -134,12 +178,18 @@ export class RunCalls {
   async #beginWait(callId: number, params: z.output<(typeof parameters)["wait"]>): Promise<void> {
     const { leaseId, fencing, client, signal } = this.#options;
     const state = await client.createWait(leaseId, { fencing, number: callId, ...params }, signal);
-    const wait = { waitId: state.wait_id, callId };
-    if (state.status === "pending") this.watch(wait);
+    const { wait_for: waitFor } = params;
+    const due = waitFor.kind === "timer" ? { dueAtMs: Date.parse(waitFor.due_at) } : {};
+    if (state.status === "pending") this.watch({ waitId: state.wait_id, callId, ...due });
     else this.#options.answer(callId, { ok: true, value_json: waitAnswer(state) });
   }
 
-  async #ask(method: Exclude<CallMethod, "wait">, number: number, params: unknown): Promise<string> {
+  async #ask(
+    method: Exclude<CallMethod, "wait">,
+    number: number,
+    params: unknown,
+    reads: AbortSignal,
+  ): Promise<string> {
     const { leaseId, fencing, client, signal } = this.#options;
     if (method === "token.create") {
       const body = { fencing, number, ...(params as z.output<(typeof parameters)["token.create"]>) };
@@ -151,7 +201,8 @@ export class RunCalls {
       return `{"record":${recordText(record)}}`;
     }
     const body = { fencing, ...(params as z.output<(typeof parameters)["stream.read"]>) };
-    const { records, after_sequence } = await client.readStream(leaseId, body, signal);
+    const either = AbortSignal.any([signal, reads]);
+    const { records, after_sequence } = await client.readStream(leaseId, body, either);
     return `{"records":[${records.map(recordText).join(",")}],"after_sequence":${after_sequence}}`;
   }
 

@@ -3,10 +3,12 @@
  *
  * | phase     | enters by                     | leaves by                                                  |
  * |-----------|-------------------------------|------------------------------------------------------------|
- * | preparing | lease                         | guest up -> running; cancel, failure -> reporting          |
- * | running   | `run.start` sent              | first of: outcome, end of the guest, kill -> reporting     |
+ * | preparing | lease                         | guest up or restored -> running; cancel, failure -> reporting |
+ * | running   | `run.start` sent, or the      | first of: outcome, end of the guest, kill -> reporting;    |
+ * |           | restored guest has answered   | saved while it waits (parking.ts) -> parked                |
  * | stopping  | cancel or time limit          | outcome, end of the guest, grace over -> reporting         |
  * | reporting | outcome decided               | appends flushed, finish accepted -> done                   |
+ * | parked    | the checkpoint is recorded    | guest and workspace removed, nothing reported -> done      |
  * | abandoned | lease lost (from any)         | guest killed, nothing reported -> done                     |
  *
  *  I1  Nothing is reported after the lease was lost.
@@ -15,7 +17,7 @@
  *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
  *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
  */
-import type { RunAssignment } from "@helmr/api";
+import type { Resume, RunAssignment } from "@helmr/api";
 import {
   type CallResult,
   type GuestMessage,
@@ -24,14 +26,16 @@ import {
   type RunOutcome,
   type SecretPlacement,
 } from "@helmr/guest-protocol";
-import type { IsolationCapabilities } from "@helmr/isolation";
+import type { Isolation, IsolationCapabilities } from "@helmr/isolation";
 import type { Logger } from "pino";
 import { AppendQueue } from "./append-queue.ts";
+import { type Checkpoints, type HeldCall, isPermanent } from "./checkpoints.ts";
 import { type ControlPlaneClient, LeaseLostError, type RunReport } from "./control-plane-client.ts";
 import { messageOf } from "./failure.ts";
 import type { GuestPool } from "./guest-pool.ts";
-import { checkedJson, type SessionEnd } from "./guest-session.ts";
+import { checkedJson, restoreGuestSession, type SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
+import { Parking } from "./parking.ts";
 import { Redactor } from "./redact.ts";
 import { RunCalls } from "./run-calls.ts";
 import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
@@ -46,6 +50,10 @@ export interface RunExecutorOptions {
   readonly guests: RunGuests;
   readonly pool: GuestPool;
   readonly workspaces: Workspaces;
+  readonly isolation: Isolation;
+  /** Absent: waiting runs keep their guests. */
+  readonly checkpoints: Checkpoints | undefined;
+  readonly parkAfterMs: number;
   readonly capabilities: IsolationCapabilities;
   readonly cancelGraceMs: number;
   readonly logger: Logger;
@@ -79,6 +87,7 @@ export class RunExecutor {
 type Stop =
   | { readonly kind: "cancel"; readonly reason: string }
   | { readonly kind: "max_duration" }
+  | { readonly kind: "parked" }
   | { readonly kind: "abandoned" };
 
 class Execution {
@@ -96,7 +105,8 @@ class Execution {
   #guest: RunGuest | undefined;
   readonly #redactor: Redactor;
   readonly #calls: RunCalls;
-  readonly #accepted = Promise.withResolvers<void>();
+  readonly #parking: Parking | undefined;
+  readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
   constructor(run: RunAssignment, options: RunExecutorOptions, workerStops: AbortSignal) {
@@ -116,9 +126,11 @@ class Execution {
       waits: options.waits,
       answer: (callId, result) => this.#answer(callId, result),
       onFailure: (error) => this.#onReportFailure(error),
-      onWait: () => undefined,
+      onWait: (wait) => this.#parking?.onWait(wait),
       signal: this.#abandoned.signal,
     });
+    this.#parking = this.#newParking(options);
+    this.#restored.promise.catch(() => undefined);
     workerStops.addEventListener("abort", () => this.#abandon(), { once: true });
   }
 
@@ -149,15 +161,19 @@ class Execution {
     }
     const disposed = this.#guest?.dispose();
     try {
-      if (report !== undefined && this.#stop?.kind !== "abandoned") await this.#report(report);
+      if (report !== undefined && !this.#isOver()) await this.#report(report);
     } finally {
       this.#queue.abandon();
+      this.#parking?.close();
       this.#calls.close();
       await disposed; // I3
+      // Its files went with the checkpoint: the next worker has them.
+      if (this.#stop?.kind === "parked") await this.#options.workspaces.remove(this.#run.workspace_id);
     }
   }
 
   async #startAndWait(): Promise<RunReport | undefined> {
+    if (this.#run.resume !== undefined) return await this.#resumeAndWait(this.#run.resume);
     const { pool } = this.#options;
     pool.noteRun(this.#kind, "starting");
     try {
@@ -166,11 +182,118 @@ class Execution {
       if (this.#stop !== undefined) return this.#stopReport();
       guest.session.listen((message) => this.#receive(message));
       void guest.session.ended.then((end) => this.#guestEnded(end));
-      await Promise.all([this.#sendStart(guest), this.#reportStart(guest, pooled)]);
+      const started = { pooled, start_ms: pooled ? 0 : guest.startMs };
+      await Promise.all([this.#sendStart(guest), this.#reportStart(started, [])]);
     } finally {
       pool.noteRun(this.#kind, "started");
     }
     return this.#decided.promise;
+  }
+
+  /** Go on with the attempt from its checkpoint. What fails here is no outcome of the run: others may restore it. */
+  async #resumeAndWait(resume: Resume): Promise<RunReport | undefined> {
+    const from = performance.now();
+    let calls: readonly HeldCall[];
+    try {
+      calls = await this.#restore(resume);
+    } catch (error) {
+      this.#logger.warn({ reason: messageOf(error) }, "the checkpoint was not restored");
+      await this.#reportFailedRestore(error);
+      return undefined;
+    }
+    if (this.#stop !== undefined) return this.#stopReport();
+    const guest = this.#guest;
+    if (guest === undefined) return undefined;
+    void guest.session.ended.then((end) => this.#guestEnded(end));
+    this.#limitDuration();
+    await this.#reportStart({ pooled: false, start_ms: performance.now() - from }, calls);
+    this.#endWait(resume);
+    return this.#decided.promise;
+  }
+
+  /** Resolves when the task process has answered: only then the restore counts. */
+  async #restore(resume: Resume): Promise<readonly HeldCall[]> {
+    const { checkpoints, guests, workspaces, isolation } = this.#options;
+    if (checkpoints === undefined) throw new Error("this worker has no checkpoint key");
+    const workspaceId = this.#run.workspace_id;
+    await workspaces.remove(workspaceId);
+    let calls: readonly HeldCall[] = [];
+    const guest = await guests.restore(
+      this.#kind,
+      (spec) => workspaces.open(workspaceId, spec),
+      (spec, workspace) =>
+        checkpoints.load(
+          resume.artifact_digest,
+          workspace,
+          async ({ record, link, calls: held }, directory) => {
+            calls = held;
+            return await restoreGuestSession(isolation, spec, { directory, record, link }, (message) =>
+              this.#receive(message),
+            );
+          },
+        ),
+    );
+    this.#guest = guest;
+    await guest.session.send({ type: "run.restored" });
+    await Promise.race([
+      this.#restored.promise,
+      this.#decided.promise,
+      guest.session.ended.then((end) => {
+        throw new Error(`the restored guest ended: ${JSON.stringify(end).slice(0, 500)}`);
+      }),
+      timeLimit(restoredLimitMs, `the restored task did not answer within ${restoredLimitMs} ms`),
+    ]);
+    return calls;
+  }
+
+  #endWait({ wait }: Resume): void {
+    const pending = { waitId: wait.wait_id, callId: wait.number };
+    if (wait.status === "pending") this.#calls.watch(pending);
+    else this.#calls.resolved(pending, wait);
+  }
+
+  async #reportFailedRestore(error: unknown): Promise<void> {
+    if (this.#isOver()) return;
+    const request = {
+      fencing: this.#run.fencing,
+      message: messageOf(error).slice(0, 2000),
+      permanent: isPermanent(error),
+    };
+    try {
+      await this.#options.client.restoreFailed(this.#run.lease_id, request, this.#abandoned.signal);
+    } catch (failure) {
+      this.#onReportFailure(failure);
+    }
+    this.#stop ??= { kind: "abandoned" };
+  }
+
+  #newParking(options: RunExecutorOptions): Parking | undefined {
+    const { checkpoints, client, parkAfterMs: afterMs } = options;
+    if (checkpoints === undefined) return undefined;
+    return new Parking(
+      {
+        leaseId: this.#run.lease_id,
+        fencing: this.#run.fencing,
+        client,
+        checkpoints,
+        calls: this.#calls,
+        queue: this.#queue,
+        afterMs,
+        onParked: () => {
+          this.#stop = { kind: "parked" };
+          this.#decided.resolve(undefined);
+        },
+        onFailure: (error) => this.#onReportFailure(error),
+        signal: this.#abandoned.signal,
+        logger: this.#logger,
+      },
+      () => this.#guest,
+    );
+  }
+
+  /** Nothing is reported any more (I1). */
+  #isOver(): boolean {
+    return this.#stop?.kind === "abandoned" || this.#stop?.kind === "parked";
   }
 
   /** A pooled guest only for a workspace that has no content here yet: its disk is empty. */
@@ -194,10 +317,7 @@ class Execution {
 
   async #sendStart(guest: RunGuest): Promise<void> {
     const run = this.#run;
-    const maxDurationMs = run.max_duration_seconds * 1000;
-    this.#timers.push(
-      setTimeout(() => this.#halt({ kind: "max_duration" }, "the run's max duration is over"), maxDurationMs),
-    );
+    this.#limitDuration();
     await guest.session.send({
       type: "run.start",
       run: {
@@ -222,18 +342,30 @@ class Execution {
     });
   }
 
+  /** Time that the run was parked does not count. */
+  #limitDuration(): void {
+    const { max_duration_seconds: seconds, active_ms: activeMs } = this.#run;
+    const leftMs = Math.max(0, seconds * 1000 - activeMs);
+    this.#timers.push(
+      setTimeout(() => this.#halt({ kind: "max_duration" }, "the run's max duration is over"), leftMs),
+    );
+  }
+
   /** I2: runs beside the start of the task; what the task says waits in the queue until this is accepted. */
-  async #reportStart(guest: RunGuest, pooled: boolean): Promise<void> {
+  async #reportStart(
+    guest: { readonly pooled: boolean; readonly start_ms: number },
+    calls: readonly HeldCall[],
+  ): Promise<void> {
     const { client, capabilities } = this.#options;
     const request = {
       fencing: this.#run.fencing,
       notes: capabilities.notes.slice(0, 10).map((note) => note.slice(0, 500)),
-      guest: { pooled, start_ms: pooled ? 0 : guest.startMs },
+      guest,
     };
     try {
       await client.startLease(this.#run.lease_id, request, this.#abandoned.signal);
       this.#queue.open();
-      this.#accepted.resolve();
+      this.#calls.start(calls); // I5
     } catch (error) {
       this.#onReportFailure(error);
     }
@@ -256,10 +388,15 @@ class Execution {
         return this.#queue.metadata(operation, Date.now());
       }
       case "call": {
-        await this.#accepted.promise; // I5
         const violation = this.#calls.receive(message);
         return violation === undefined ? undefined : this.#violation(violation);
       }
+      case "run.restored":
+        if (message.randomness_problem !== undefined) {
+          const attributes = { message: message.randomness_problem };
+          this.#queue.event("worker.randomness_not_renewed", "warn", attributes, Date.now());
+        }
+        return this.#restored.resolve();
       case "run.finished":
         return this.#finished(message.outcome);
       default:
@@ -312,8 +449,7 @@ class Execution {
 
   /** I1 */
   #abandon(): void {
-    this.#stop = { kind: "abandoned" };
-    this.#accepted.resolve();
+    if (this.#stop?.kind !== "parked") this.#stop = { kind: "abandoned" };
     this.#calls.close();
     this.#queue.abandon();
     this.#abandoned.abort(new Error("the lease is lost"));
@@ -342,7 +478,7 @@ class Execution {
   }
 
   #onReportFailure(error: unknown): void {
-    if (this.#stop?.kind === "abandoned") return;
+    if (this.#isOver()) return;
     const lost = error instanceof LeaseLostError;
     this.#logger.warn(
       { reason: messageOf(error) },
@@ -353,7 +489,7 @@ class Execution {
 
   async #report(report: RunReport): Promise<void> {
     await this.#queue.flush();
-    if (this.#stop?.kind === "abandoned") return;
+    if (this.#isOver()) return;
     try {
       await this.#options.client.finishRun(
         this.#run.lease_id,
@@ -365,6 +501,15 @@ class Execution {
       this.#onReportFailure(error);
     }
   }
+}
+
+/** Measured at 0.2 s; a loaded host takes several. */
+const restoredLimitMs = 30_000;
+
+function timeLimit(ms: number, message: string): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(message)), ms).unref();
+  });
 }
 
 /** The guest's clock, when it is within a day of ours. */

@@ -63,13 +63,33 @@ export class RunGuests {
     this.#options = options;
   }
 
-  async start(
+  start(
     kind: GuestKind,
     openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
     signal?: AbortSignal,
   ): Promise<RunGuest> {
+    const { isolation } = this.#options;
+    return this.#begin(kind, openDisk, (spec) =>
+      startGuestSession(isolation, spec, signal === undefined ? {} : { signal }),
+    );
+  }
+
+  /** `restore` gets the specification and the empty workspace folder of the new guest. */
+  restore(
+    kind: GuestKind,
+    openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
+    restore: (spec: GuestSpec, workspace: string) => Promise<GuestSession>,
+  ): Promise<RunGuest> {
+    return this.#begin(kind, openDisk, (spec, disk) => restore(spec, disk.mountPoint));
+  }
+
+  async #begin(
+    kind: GuestKind,
+    openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
+    begin: (spec: GuestSpec, disk: MountedDisk) => Promise<GuestSession>,
+  ): Promise<RunGuest> {
     const startedAt = performance.now();
-    const { layers, sources, workspaces, isolation } = this.#options;
+    const { layers, sources, workspaces } = this.#options;
     const { definition, image } = kind.sandbox;
     await using cleanup = new AsyncDisposableStack();
     const [root, source] = await Promise.all([layers.root(image.layers), sources.hold(kind.sourceDigest)]);
@@ -79,7 +99,7 @@ export class RunGuests {
     cleanup.defer(() => workspaces.close(disk));
     const hasShell = await imageHasShell(root.path);
     const spec = this.#spec(kind, root, source.path, disk.mountPoint, hasShell);
-    const session = await startGuestSession(isolation, spec, signal === undefined ? {} : { signal });
+    const session = await begin(spec, disk);
     cleanup.defer(() => session.destroy());
     const resources = cleanup.move();
     return {

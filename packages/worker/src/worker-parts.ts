@@ -7,6 +7,7 @@ import { execa } from "execa";
 import { BuildExecutor, recoverBuilds } from "./build-executor.ts";
 import { CacheFolders } from "./caches.ts";
 import { CatalogCache } from "./catalog-cache.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import type { ControlPlaneClient } from "./control-plane-client.ts";
 import { messageOf } from "./failure.ts";
 import { GuestPool } from "./guest-pool.ts";
@@ -17,6 +18,7 @@ import { RunExecutor } from "./run-executor.ts";
 import { RunGuests } from "./run-guest.ts";
 import { SdkRegistry } from "./sdk-registry.ts";
 import { SourceCache } from "./source-cache.ts";
+import { Staging } from "./staging.ts";
 import type { WaitPoller } from "./wait-poller.ts";
 import type { WorkerInstance } from "./worker-instance.ts";
 import { Workspaces } from "./workspaces.ts";
@@ -37,6 +39,7 @@ export class WorkerParts {
   readonly #sources: SourceCache;
   readonly #workspaces: Workspaces;
   readonly #registry: SdkRegistry;
+  readonly #staging: Staging;
   readonly #caches: CacheFolders;
   readonly #bundleDir: string;
   readonly #buildsDir: string;
@@ -60,6 +63,8 @@ export class WorkerParts {
     const loopDevices = async () => (await isolation.capabilities()).limits.disk;
     this.#workspaces = new Workspaces({ dir: join(dataDir, "workspaces"), loopDevices });
     this.#caches = new CacheFolders({ dir: join(dataDir, "caches"), loopDevices });
+    // Two guests at a time, each with its memory and what it wrote to its root.
+    this.#staging = new Staging({ dir: join(dataDir, "staging"), sizeMib: options.capacity.memoryMib });
     this.#registry = new SdkRegistry({ packageDir: this.#sdkDir, gatewayAddress: GATEWAY_ADDRESS });
   }
 
@@ -79,6 +84,7 @@ export class WorkerParts {
     readonly heartbeats: Heartbeats;
     readonly waits: WaitPoller;
     readonly capabilities: IsolationCapabilities;
+    readonly checkpoints: Checkpoints | undefined;
   }): {
     readonly runExecutor: RunExecutor;
     readonly buildExecutor: BuildExecutor;
@@ -106,16 +112,32 @@ export class WorkerParts {
       guests,
       pool,
       workspaces: this.#workspaces,
+      isolation,
+      parkAfterMs: this.#options.parkAfterMs,
       cancelGraceMs,
       logger,
     });
     return { runExecutor, buildExecutor: this.#buildExecutor(deps, pool) };
   }
 
+  /** Absent when there is no key, or guests cannot be saved on this host. */
+  async checkpoints(capabilities: IsolationCapabilities): Promise<Checkpoints | undefined> {
+    const { checkpointKeys: keys, artifacts, isolation } = this.#options;
+    if (keys === undefined || !capabilities.checkpoint) return undefined;
+    await this.#staging.open();
+    return new Checkpoints({
+      artifacts,
+      keys,
+      staging: this.#staging,
+      host: await isolation.checkpointHost(),
+    });
+  }
+
   async close(): Promise<void> {
     await this.#pool?.close();
     await this.#registry.stop();
     await this.#layers.close();
+    await this.#staging.close();
   }
 
   #buildExecutor(

@@ -14,7 +14,8 @@
 import type { BuildAssignment, RunAssignment } from "@helmr/api";
 import { workerProtocolVersion } from "@helmr/api";
 import type { IsolationCapabilities } from "@helmr/isolation";
-import { ControlPlaneClient, type Registration } from "./control-plane-client.ts";
+import { type Checkpoints, compatibilityOf } from "./checkpoints.ts";
+import { ControlPlaneClient, type RegisterRequest, type Registration } from "./control-plane-client.ts";
 import { messageOf } from "./failure.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { LeaseLoop } from "./lease-loop.ts";
@@ -87,8 +88,10 @@ class LeasingWorker implements Worker {
     const parts = new WorkerParts(this.#options, instance);
     try {
       await parts.start();
-      const registration = await this.#register(instance, capabilities);
-      this.#running = this.#assemble(parts, registration, instance, capabilities);
+      const checkpoints = await parts.checkpoints(capabilities);
+      const describe = await this.#description(instance, capabilities, checkpoints !== undefined);
+      const registration = await this.#register(describe);
+      this.#running = this.#assemble(parts, registration, { describe, capabilities, checkpoints });
     } catch (error) {
       await parts.close();
       throw error;
@@ -99,44 +102,57 @@ class LeasingWorker implements Worker {
     logger.info({ worker: instance.id, driver: capabilities.driver }, "worker is ready");
   }
 
-  #register(instance: WorkerInstance, capabilities: IsolationCapabilities): Promise<Registration> {
-    const { capacity, name, bootstrapToken } = this.#options;
+  #register(description: RegisterRequest): Promise<Registration> {
+    return this.#client.register(this.#options.bootstrapToken, description, this.#stopping.signal);
+  }
+
+  async #description(
+    instance: WorkerInstance,
+    capabilities: IsolationCapabilities,
+    canRestore: boolean,
+  ): Promise<RegisterRequest> {
+    const { capacity, name, isolation } = this.#options;
     const { driver, driverVersion, architecture, limits, network } = capabilities;
-    return this.#client.register(
-      bootstrapToken,
-      {
-        protocol: workerProtocolVersion,
-        worker_instance_id: instance.id,
-        name,
-        version: workerVersion,
-        capacity: {
-          runs: capacity.runs,
-          builds: capacity.builds,
-          cpu: capacity.cpu,
-          memory_mib: capacity.memoryMib,
-        },
-        capabilities: {
-          driver,
-          driver_version: driverVersion.slice(0, 128),
-          architecture,
-          limits: { ...limits },
-          network,
-        },
+    const compatibility = canRestore ? compatibilityOf(await isolation.checkpointHost()) : undefined;
+    return {
+      protocol: workerProtocolVersion,
+      worker_instance_id: instance.id,
+      name,
+      version: workerVersion,
+      capacity: {
+        runs: capacity.runs,
+        builds: capacity.builds,
+        cpu: capacity.cpu,
+        memory_mib: capacity.memoryMib,
       },
-      this.#stopping.signal,
-    );
+      capabilities: {
+        driver,
+        driver_version: driverVersion.slice(0, 128),
+        architecture,
+        limits: { ...limits },
+        network,
+        ...(compatibility === undefined ? {} : { checkpoint_compatibility: compatibility }),
+      },
+    };
   }
 
   #assemble(
     parts: WorkerParts,
     registration: Registration,
-    instance: WorkerInstance,
-    capabilities: IsolationCapabilities,
+    {
+      describe,
+      capabilities,
+      checkpoints,
+    }: {
+      readonly describe: RegisterRequest;
+      readonly capabilities: IsolationCapabilities;
+      readonly checkpoints: Checkpoints | undefined;
+    },
   ): Running {
     const { logger, capacity } = this.#options;
     const client = this.#client;
     const { signal } = this.#stopping;
-    const reregister = () => this.#reregister(instance, capabilities);
+    const reregister = () => this.#reregister(describe);
     const heartbeats = new Heartbeats({
       client,
       intervalMs: registration.heartbeat_interval_ms,
@@ -145,7 +161,13 @@ class LeasingWorker implements Worker {
       logger,
     });
     const waits = new WaitPoller(client, logger);
-    const { runExecutor, buildExecutor } = parts.executors({ client, heartbeats, waits, capabilities });
+    const { runExecutor, buildExecutor } = parts.executors({
+      client,
+      heartbeats,
+      waits,
+      capabilities,
+      checkpoints,
+    });
     const runs = new LeaseLoop<RunAssignment>({
       slots: capacity.runs,
       poll: async (max, aborted) =>
@@ -164,9 +186,9 @@ class LeasingWorker implements Worker {
   }
 
   /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
-  #reregister(instance: WorkerInstance, capabilities: IsolationCapabilities): void {
+  #reregister(description: RegisterRequest): void {
     if (this.#stopping.signal.aborted) return;
-    this.#registering ??= this.#register(instance, capabilities)
+    this.#registering ??= this.#register(description)
       .catch((error: unknown) =>
         this.#options.logger.warn({ reason: messageOf(error) }, "registering again failed"),
       )

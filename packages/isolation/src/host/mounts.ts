@@ -19,6 +19,15 @@ export interface OverlaySpec {
   readonly target: string;
 }
 
+/** Mount a tmpfs that only root can enter; the folder is made. */
+export async function mountTmpfs(target: string, sizeMib: number): Promise<void> {
+  await mkdir(target, { recursive: true, mode: 0o700 });
+  const options = `size=${sizeMib}m,mode=0700,nosuid,nodev`;
+  await hostCommand("mount", ["-t", "tmpfs", "-o", options, "helmr-staging", target], {
+    layer: "filesystem",
+  });
+}
+
 /** mount(2) passes its options in one page. */
 const mountOptionsLimitBytes = 4095;
 
