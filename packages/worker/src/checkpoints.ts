@@ -12,7 +12,7 @@ import type { CheckpointManifest } from "@helmr/api";
 import type { ArtifactStore } from "@helmr/artifacts";
 import { ArchiveError, type ArchiveKeys, openArchive, sealArchive } from "@helmr/artifacts/archive";
 import { callMethod, linkSnapshot } from "@helmr/guest-protocol";
-import { type CheckpointHost, type CheckpointRecord, checkpointRecord } from "@helmr/isolation";
+import { type CheckpointHost, checkpointRecord } from "@helmr/isolation";
 import pLimit from "p-limit";
 import { z } from "zod";
 import type { Staging } from "./staging.ts";
@@ -124,5 +124,3 @@ export class Checkpoints {
     await this.#options.artifacts.delete(artifactDigest).catch(() => undefined);
   }
 }
-
-export type { CheckpointRecord };
