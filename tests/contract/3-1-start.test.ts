@@ -1,4 +1,5 @@
 /** Contract 3.1: what a start takes, reuses and refuses. The rest of contract 3: 3-sessions.test.ts. */
+import { canonicalJson } from "@helmr/api";
 import { seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -80,6 +81,13 @@ describe("§3.1 start", () => {
     "§3.1 %s is refused",
     (field) => refused({ [field]: "x" }, 400),
   );
+
+  test("§1.7 metadata comes back with every key it had, also __proto__", async () => {
+    const metadata = '{"__proto__":{"a":1},"b":{"__proto__":2}}';
+    const raw = `{"task_id":"hello","metadata":${metadata}}`;
+    const { status, body } = await server.request("POST", "/sessions", undefined, { raw });
+    expect([status, canonicalJson(body.session.metadata)]).toEqual([201, metadata]);
+  });
 
   test("§3.1 other unknown keys are ignored, also within queue", async () => {
     expect((await start({ unknown: 1, queue: { name: "task/hello", unknown: 1 } })).status).toBe(201);

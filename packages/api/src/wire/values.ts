@@ -43,9 +43,15 @@ export const tags = z
   .transform((list) => [...new Set(list)].sort())
   .refine((list) => list.length <= 10, { error: "at most 10 tags" });
 
+function isJsonObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** A JSON object, its keys sorted. Stored as jsonb, which cannot hold U+0000 or half a surrogate pair. */
 export const metadata = z
-  .record(z.string(), z.unknown(), { error: "must be a JSON object" })
+  // Not z.record: it drops the key `__proto__`, which is a key like any other in JSON.
+  .custom<Record<string, unknown>>(isJsonObject, { error: "must be a JSON object" })
+  .meta({ type: "object", propertyNames: { type: "string" }, additionalProperties: {} })
   .refine(isStorableJson, {
     error:
       "must not contain U+0000, unpaired surrogates, numbers beyond a double's range, or more than 200 levels",
