@@ -99,6 +99,7 @@ it("builds a deployment and executes a run, and each process stops cleanly", asy
     ...shared,
     HELMR_CONTROL_PLANE_URL: control.url,
     HELMR_WORKER_DATA_DIR: join(folder, "worker"),
+    HELMR_CHECKPOINT_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
     HELMR_RUNSC_PATH: runtime.runscPath,
     HELMR_IMAGES_DIR: runtime.imagesDir,
     ...(extraCa && { HELMR_GUEST_EXTRA_CA_CERTS: extraCa }),

@@ -2,6 +2,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createFolderStore } from "@helmr/artifacts";
+import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createGvisorIsolation, probeHost } from "@helmr/isolation";
 import { failOnStart, listenForStop, readConfig, startLogger } from "@helmr/process";
 import { createWorker } from "../worker.ts";
@@ -40,6 +41,11 @@ async function run(): Promise<void> {
     artifacts: createFolderStore(config.HELMR_CAS_URI),
     images: { imagesDir: config.HELMR_IMAGES_DIR, baseImage: config.HELMR_BASE_IMAGE },
     bunPath: config.HELMR_BUN_PATH,
+    checkpointKeys: parseArchiveKeys({
+      current: config.HELMR_CHECKPOINT_ENCRYPTION_KEY,
+      old: config.HELMR_CHECKPOINT_ENCRYPTION_KEY_OLD,
+    }),
+    parkAfterMs: config.HELMR_PARK_AFTER_SECONDS * 1000,
     logger,
   });
   cleanup.defer(() => worker.stop());

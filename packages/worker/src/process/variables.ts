@@ -5,6 +5,10 @@ import { z } from "zod";
 
 const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
 
+const checkpointKey = z.string().regex(/^[A-Za-z0-9+/_-]{43}=?$/, {
+  error: "must be 32 random bytes in base64; make one with: openssl rand -base64 32",
+});
+
 export const workerVariables = {
   HELMR_CONTROL_PLANE_URL: urlOf(["https:", "http:"], "https://host").describe(
     "the control plane's public URL",
@@ -27,5 +31,17 @@ export const workerVariables = {
   HELMR_GUEST_EXTRA_CA_CERTS: absolutePath
     .optional()
     .describe("PEM file of certificates that guests trust as well, where TLS is inspected"),
+  HELMR_CHECKPOINT_ENCRYPTION_KEY: checkpointKey.describe(
+    "32 random bytes in base64: seals the guests of waiting runs; the same for all workers",
+  ),
+  HELMR_CHECKPOINT_ENCRYPTION_KEY_OLD: checkpointKey
+    .optional()
+    .describe("the key before it, while runs are parked under it"),
+  HELMR_PARK_AFTER_SECONDS: z.coerce
+    .number()
+    .min(0)
+    .max(3600)
+    .default(5)
+    .describe("how long a waiting run keeps its guest before it is saved and gone"),
   HELMR_LOG_LEVEL: logLevel,
 } as const;
