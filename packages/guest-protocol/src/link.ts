@@ -27,43 +27,20 @@
  *      (resync.ts). The guest's side takes such a `hello` at any time and starts the stream anew.
  */
 import type { Duplex, Readable, Writable } from "node:stream";
-import * as z from "zod";
+import type * as z from "zod";
+import { Attachment } from "./attachment.ts";
 import { decodeBody, encodeFrame } from "./codec.ts";
-import { FrameDecoder, ProtocolError } from "./frames.ts";
+import { ProtocolError } from "./frames.ts";
+import { issues, LinkClosedError, type LinkFrame, linkFrame } from "./link-frames.ts";
 import type { LinkSnapshot } from "./link-snapshot.ts";
-import { ResyncScanner } from "./resync.ts";
+import { Outbox, type Sent } from "./outbox.ts";
+
+export { LinkClosedError };
 
 const defaultWindowBytes = 4 * 1024 * 1024;
-const maxWaiting = 1024;
 const quiesceLimitMs = 10_000;
 /** Acknowledge after so many messages or bytes, or after the delay: few frames, yet a full window moves on. */
 const ackEvery = { messages: 64, bytes: 256 * 1024, delayMs: 5 };
-
-const sequence = z.int().nonnegative();
-const linkFrame = z.discriminatedUnion("frame", [
-  z.object({
-    frame: z.literal("hello"),
-    last_received: sequence,
-    /** Worker only: repeat this marker (hex) before the answer, L9. */
-    resync: z
-      .string()
-      .regex(/^[0-9a-f]{64}$/)
-      .optional(),
-  }),
-  /** Worker only, answered by `synced` with the same number: everything before was read. */
-  z.object({ frame: z.literal("sync"), number: sequence }),
-  z.object({ frame: z.literal("synced"), number: sequence }),
-  z.object({ frame: z.literal("data"), seq: sequence.min(1), message: z.unknown() }),
-  z.object({ frame: z.literal("ack"), seq: sequence }),
-]);
-
-/** `send` after `close`, or waiting while the link closed. */
-export class LinkClosedError extends Error {
-  override readonly name = "LinkClosedError";
-  constructor() {
-    super("The link is closed.");
-  }
-}
 
 export interface ReliableLinkOptions<In> {
   /** For error texts only. */
@@ -81,42 +58,17 @@ export interface ReliableLinkOptions<In> {
   readonly from?: LinkSnapshot;
 }
 
-interface Sent {
-  readonly seq: number;
-  readonly bytes: Buffer;
-}
-interface Waiting {
-  readonly message: unknown;
-  resolve(): void;
-  reject(error: Error): void;
-}
 /** Of a `quiesce` under way or done. */
 interface Hold {
   readonly number: number;
   state: "syncing" | "held";
   readonly settle: (error?: Error) => void;
 }
-/** One attached stream; everything that must end with it lives here. */
-interface Attachment {
-  readonly input: Readable;
-  readonly output: Writable;
-  readonly decoder: FrameDecoder;
-  greeted: boolean;
-  /** Until the guest's answer is found (L9). */
-  scanner: ResyncScanner | undefined;
-  detach(): void;
-}
-
 export class ReliableLink<Out, In> {
   readonly #options: ReliableLinkOptions<In>;
-  readonly #windowBytes: number;
+  readonly #outbox: Outbox;
   #attachment: Attachment | undefined;
   #closed = false;
-  #sentSeq = 0;
-  #unacknowledged: Sent[] = [];
-  #unacknowledgedBytes = 0;
-  #waiting: Waiting[] = [];
-  #idleWaiters: (() => void)[] = [];
   #receivedSeq = 0;
   #deliveredSeq = 0;
   #acknowledgedSeq = 0;
@@ -124,21 +76,21 @@ export class ReliableLink<Out, In> {
   #inbox: { seq: number; message: In; bytes: number }[] = [];
   #delivering = false;
   #ackTimer: NodeJS.Timeout | undefined;
-  /** Number of the last message written to the attached stream; behind `#sentSeq` while held. */
-  #writtenSeq = 0;
   #hold: Hold | undefined;
   #syncNumber = 0;
   #idleDeliveries: (() => void)[] = [];
 
   constructor(options: ReliableLinkOptions<In>) {
     this.#options = options;
-    this.#windowBytes = options.windowBytes ?? defaultWindowBytes;
+    this.#outbox = new Outbox(options.windowBytes ?? defaultWindowBytes, (sent) => {
+      if (this.#attachment?.greeted === true) this.#write(this.#attachment, sent); // L3
+    });
     if (options.from !== undefined) this.#goOnFrom(options.from);
   }
 
   /** Whether a `send` now would be accepted at once. */
   get writable(): boolean {
-    return !this.#closed && this.#waiting.length === 0 && this.#unacknowledgedBytes < this.#windowBytes;
+    return !this.#closed && this.#outbox.writable;
   }
 
   /** Use this stream from now on; an earlier one is destroyed. One Duplex, or an input and an output. */
@@ -148,8 +100,16 @@ export class ReliableLink<Out, In> {
     if (this.#closed) throw new LinkClosedError();
     if (this.#hold !== undefined) throw new Error("The link is held: call release() or close() first.");
     this.#attachment?.detach();
-    const attachment = this.#newAttachment(input, output);
+    const attachment = new Attachment(input, output, { resync: this.#options.from !== undefined });
     this.#attachment = attachment;
+    attachment.listen({
+      onData: (chunk) => this.#read(attachment, chunk),
+      onEnd: () => {
+        this.#detach();
+        this.#hold?.settle(new Error("The stream was cut."));
+        this.#options.onDetach?.();
+      },
+    });
     const resync = attachment.scanner?.marker;
     output.write(encodeFrame({ frame: "hello", last_received: this.#receivedSeq, resync }));
     // L6, L7: what an earlier stream left in the inbox is delivered first.
@@ -165,25 +125,12 @@ export class ReliableLink<Out, In> {
    */
   send(message: Out): Promise<void> {
     if (this.#closed) return Promise.reject(new LinkClosedError());
-    if (this.#waiting.length > 0 || this.#unacknowledgedBytes >= this.#windowBytes) {
-      if (this.#waiting.length >= maxWaiting) {
-        return Promise.reject(new RangeError(`${maxWaiting} messages wait for the link; wait for send().`));
-      }
-      return new Promise((resolve, reject) => this.#waiting.push({ message, resolve, reject }));
-    }
-    try {
-      this.#accept(message);
-      return Promise.resolve();
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    return this.#outbox.send(message);
   }
 
   /** Resolves when the peer has acknowledged everything sent so far, or the link is closed. */
   acknowledged(): Promise<void> {
-    if (this.#closed || (this.#unacknowledged.length === 0 && this.#waiting.length === 0))
-      return Promise.resolve();
-    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+    return this.#closed ? Promise.resolve() : this.#outbox.acknowledged();
   }
 
   /**
@@ -235,13 +182,13 @@ export class ReliableLink<Out, In> {
     if (this.#hold?.state !== "held" || this.#delivering || this.#inbox.length > 0) {
       throw new Error("A snapshot needs a held link: await quiesce() first.");
     }
-    if (this.#waiting.length > 0)
+    if (this.#outbox.waiting > 0)
       throw new Error("A snapshot would lose messages that wait: await send() first.");
     return {
       format: 1,
-      sent_seq: this.#sentSeq,
+      sent_seq: this.#outbox.sentSeq,
       received_seq: this.#deliveredSeq,
-      unacknowledged: this.#unacknowledged.map(({ bytes }) => bytes.toString("base64")),
+      unacknowledged: this.#outbox.unacknowledged.map(({ bytes }) => bytes.toString("base64")),
     };
   }
 
@@ -251,7 +198,7 @@ export class ReliableLink<Out, In> {
     this.#hold = undefined;
     const attachment = this.#attachment;
     if (attachment === undefined || this.#closed) return;
-    for (const sent of this.#unacknowledged) this.#write(attachment, sent);
+    for (const sent of this.#outbox.unacknowledged) this.#write(attachment, sent);
     if (this.#deliveredSeq > this.#acknowledgedSeq) this.#sendAck();
     if (this.#inbox.length > 0) void this.#deliver();
     if (!this.#delivering) attachment.input.resume();
@@ -271,68 +218,22 @@ export class ReliableLink<Out, In> {
     this.#shut();
   }
 
-  #newAttachment(input: Readable, output: Writable): Attachment {
-    const attachment: Attachment = {
-      input,
-      output,
-      decoder: new FrameDecoder(),
-      greeted: false,
-      scanner: this.#options.from === undefined ? undefined : new ResyncScanner(),
-      detach: () => {
-        if (this.#attachment === attachment) this.#attachment = undefined;
-        for (const [event, listener] of inputEvents) input.off(event, listener);
-        for (const event of ["close", "error"]) output.off(event, onEnd);
-        // A late error of a stream nobody uses any more must not end the process.
-        input.on("error", ignoreLateError);
-        output.on("error", ignoreLateError);
-        input.destroy();
-        output.destroy();
-      },
-    };
-    const onData = (chunk: Buffer): void => this.#read(attachment, chunk);
-    const onEnd = (): void => {
-      if (this.#attachment !== attachment) return;
-      attachment.detach();
-      this.#hold?.settle(new Error("The stream was cut."));
-      this.#options.onDetach?.();
-    };
-    const inputEvents: [string, (chunk: Buffer) => void][] = [
-      ["data", onData],
-      ["end", onEnd],
-      ["close", onEnd],
-      ["error", onEnd],
-    ];
-    for (const [event, listener] of inputEvents) input.on(event, listener);
-    for (const event of ["close", "error"]) output.on(event, onEnd);
-    return attachment;
-  }
-
-  #accept(message: unknown): void {
-    const seq = this.#sentSeq + 1;
-    const bytes = encodeFrame({ frame: "data", seq, message });
-    this.#sentSeq = seq;
-    this.#unacknowledged.push({ seq, bytes });
-    this.#unacknowledgedBytes += bytes.length;
-    if (this.#attachment?.greeted === true) this.#write(this.#attachment, { seq, bytes }); // L3
+  #detach(): void {
+    const attachment = this.#attachment;
+    this.#attachment = undefined;
+    attachment?.detach();
   }
 
   /** Once per message and stream; later while held (L8). */
   #write(attachment: Attachment, sent: Sent): void {
-    if (this.#hold !== undefined || sent.seq <= this.#writtenSeq) return;
-    this.#writtenSeq = sent.seq;
+    if (this.#hold !== undefined || sent.seq <= attachment.writtenSeq) return;
+    attachment.writtenSeq = sent.seq;
     attachment.output.write(sent.bytes);
   }
 
   #goOnFrom(snapshot: LinkSnapshot): void {
     if (this.#options.side !== "worker") throw new Error("Only the worker's side goes on from a snapshot.");
-    const first = snapshot.sent_seq - snapshot.unacknowledged.length + 1;
-    if (first < 1) throw new RangeError("The snapshot holds more messages than were sent.");
-    this.#sentSeq = snapshot.sent_seq;
-    this.#unacknowledged = snapshot.unacknowledged.map((text, index) => ({
-      seq: first + index,
-      bytes: Buffer.from(text, "base64"),
-    }));
-    this.#unacknowledgedBytes = this.#unacknowledged.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#outbox.goOnFrom(snapshot);
     this.#receivedSeq = snapshot.received_seq;
     this.#deliveredSeq = snapshot.received_seq;
     this.#acknowledgedSeq = snapshot.received_seq;
@@ -363,17 +264,7 @@ export class ReliableLink<Out, In> {
       throw new ProtocolError(`Invalid frame from the ${this.#peer}: ${issues(parsed.error)}`);
     const frame = parsed.data;
     if (frame.frame === "hello") {
-      if (frame.resync !== undefined) this.#startAnew(attachment, frame.resync);
-      if (attachment.greeted) throw new ProtocolError(`The ${this.#peer} said hello twice.`);
-      const oldest = this.#sentSeq - this.#unacknowledged.length;
-      if (frame.last_received < oldest) {
-        throw new ProtocolError(`The ${this.#peer} has ${frame.last_received} but acknowledged ${oldest}.`); // L5
-      }
-      this.#forget(frame.last_received);
-      attachment.greeted = true;
-      this.#writtenSeq = frame.last_received;
-      for (const sent of this.#unacknowledged) this.#write(attachment, sent);
-      this.#admit();
+      this.#greet(attachment, frame);
       return;
     }
     if (!attachment.greeted) throw new ProtocolError(`The ${this.#peer} did not say hello first.`);
@@ -383,7 +274,7 @@ export class ReliableLink<Out, In> {
     }
     if (frame.frame === "ack") {
       this.#forget(frame.seq);
-      this.#admit();
+      this.#outbox.admit();
       return;
     }
     if (frame.seq !== this.#receivedSeq + 1) {
@@ -396,6 +287,20 @@ export class ReliableLink<Out, In> {
       throw new ProtocolError(`Invalid message of the ${this.#peer}: ${issues(message.error)}`);
     this.#receivedSeq = frame.seq;
     this.#inbox.push({ seq: frame.seq, message: message.data, bytes });
+  }
+
+  #greet(attachment: Attachment, hello: Extract<LinkFrame, { frame: "hello" }>): void {
+    if (hello.resync !== undefined) this.#startAnew(attachment, hello.resync);
+    if (attachment.greeted) throw new ProtocolError(`The ${this.#peer} said hello twice.`);
+    const oldest = this.#outbox.acknowledgedSeq;
+    if (hello.last_received < oldest) {
+      throw new ProtocolError(`The ${this.#peer} has ${hello.last_received} but acknowledged ${oldest}.`); // L5
+    }
+    this.#forget(hello.last_received);
+    attachment.greeted = true;
+    attachment.writtenSeq = hello.last_received;
+    for (const sent of this.#outbox.unacknowledged) this.#write(attachment, sent);
+    this.#outbox.admit();
   }
 
   /** The guest's side of L9: what is in the stream or on its way into it ends at the marker. */
@@ -420,30 +325,11 @@ export class ReliableLink<Out, In> {
     this.#hold.settle();
   }
 
-  /** Drop what the peer has (L2). An `ack` may be behind the hello before it: that one counts undelivered ones (L7). */
+  /** Drop what the peer has (L2). */
   #forget(upTo: number): void {
-    const oldest = this.#sentSeq - this.#unacknowledged.length;
-    if (upTo > this.#sentSeq) {
-      throw new ProtocolError(`The ${this.#peer} acknowledges ${upTo} of ${this.#sentSeq} messages.`); // L5
-    }
-    if (upTo <= oldest) return;
-    for (const sent of this.#unacknowledged.splice(0, upTo - oldest))
-      this.#unacknowledgedBytes -= sent.bytes.length;
-  }
-
-  /** Let waiting producers in as far as the window allows (L4). */
-  #admit(): void {
-    while (this.#unacknowledgedBytes < this.#windowBytes) {
-      const next = this.#waiting.shift();
-      if (next === undefined) break;
-      try {
-        this.#accept(next.message);
-        next.resolve();
-      } catch (error) {
-        next.reject(error as Error);
-      }
-    }
-    if (this.#unacknowledged.length === 0 && this.#waiting.length === 0) this.#releaseIdle();
+    const sent = this.#outbox.sentSeq;
+    if (upTo > sent) throw new ProtocolError(`The ${this.#peer} acknowledges ${upTo} of ${sent} messages.`); // L5
+    this.#outbox.forget(upTo);
   }
 
   async #deliver(): Promise<void> {
@@ -496,32 +382,14 @@ export class ReliableLink<Out, In> {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#ackTimer);
-    this.#attachment?.detach();
+    this.#detach();
     this.#hold?.settle(new LinkClosedError());
     for (const resolve of this.#idleDeliveries.splice(0)) resolve();
     this.#inbox = [];
-    this.#unacknowledged = [];
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(new LinkClosedError());
-    this.#releaseIdle();
-  }
-
-  #releaseIdle(): void {
-    for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    this.#outbox.close();
   }
 
   get #peer(): string {
     return this.#options.side === "worker" ? "guest" : "worker";
   }
-}
-
-function ignoreLateError(): void {
-  // Deliberately empty: see `detach`.
-}
-
-/** Paths and codes only: the texts of zod may quote what the peer sent. */
-function issues(error: z.ZodError): string {
-  return error.issues
-    .slice(0, 3)
-    .map((issue) => `${issue.path.join(".") || "message"}: ${issue.code}`)
-    .join(", ");
 }
