@@ -39,6 +39,7 @@ const neededRunscFlags = [
   "allow-suid",
   "shared-root",
   "host-settings",
+  "allow-live-tcp-migration",
 ];
 
 export const runscInstallCommand =
