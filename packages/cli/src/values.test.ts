@@ -34,5 +34,7 @@ it("JSON comes as text or from a file, and says what is wrong with it", async ()
   await rm(dir, { recursive: true });
   await expect(jsonValue("{a}", "--payload")).rejects.toThrow(/--payload is not valid JSON/);
   await expect(jsonValue("@/no/such", "--payload")).rejects.toThrow(/cannot read the file of --payload/);
+  const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`;
+  await expect(jsonValue(deep, "--payload")).rejects.toThrow("--payload is nested deeper than 200 levels");
   await expect(jsonObject("[]", "--metadata")).rejects.toThrow(/must be a JSON object/);
 });

@@ -41,8 +41,15 @@ export function repeated(value: string, before: readonly string[] | undefined): 
 export async function jsonValue(text: string, name: string): Promise<unknown> {
   const source =
     text === "-" ? await readStdin() : text.startsWith("@") ? await readText(text.slice(1), name) : text;
+  const value = parseJson(source, name);
+  const { maxJsonDepth, withinDepth } = await import("@helmr/api");
+  if (!withinDepth(value)) throw usageError(`${name} is nested deeper than ${maxJsonDepth} levels`);
+  return value;
+}
+
+function parseJson(text: string, name: string): unknown {
   try {
-    return JSON.parse(source);
+    return JSON.parse(text);
   } catch (error) {
     throw usageError(
       `${name} is not valid JSON: ${messageOf(error)}`,

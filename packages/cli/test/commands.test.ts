@@ -377,6 +377,29 @@ describe("errors", () => {
     expect(turn).toBe(3);
   });
 
+  it.each([
+    ["applied", "cancelled", "is cancelled"],
+    ["pending", "running", "is being cancelled"],
+    ["rejected", "succeeded", "was over already: succeeded"],
+  ])(
+    "run cancel whose operation is %s, of a run then %s, says that it %s",
+    async (status, runStatus, said) => {
+      const operation = {
+        id: ids.task,
+        run_id: ids.run,
+        kind: "cancel",
+        status,
+        created_at: run().created_at,
+      };
+      await using server = await scriptedServer({
+        [`POST /runs/${ids.run}/cancel`]: { json: { run: run({ status: runStatus }), operation } },
+      });
+      const result = await helmr(["run", "cancel", ids.run], { url: server.url });
+      expect(result.exitCode, result.err).toBe(0);
+      expect(result.err).toBe(`run ${ids.run} ${said}\n`);
+    },
+  );
+
   it("an answer of another shape is said, with where it differs", async () => {
     await using server = await scriptedServer({
       [`GET /runs/${ids.run}`]: { json: run({ status: "sleeping" }) },

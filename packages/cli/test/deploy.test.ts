@@ -110,6 +110,12 @@ describe("init", () => {
     expect(plain.err).toContain("helmr deploy größe\n");
   });
 
+  it.runIf(process.platform === "linux")("ends where no folder can be made", async () => {
+    const refused = await helmr(["init", "/proc/helmr-project"]);
+    expect(refused.exitCode).toBe(2);
+    expect(refused.err).toMatch(/the folder \/proc\/helmr-project cannot be made: ENOENT/);
+  });
+
   it("never overwrites without --force", async () => {
     await writeFile(join(dir, "package.json"), "mine");
     const refused = await helmr(["init", dir]);
@@ -152,6 +158,16 @@ describe("deploy", () => {
     const promotion = server.asked.at(-1);
     expect(promotion?.path).toBe(`${base}/promote`);
     expect(JSON.parse(String(promotion?.body))).toEqual({ reason: "deploy" });
+  });
+
+  it("says what is wrong with TMPDIR", async () => {
+    const gone = join(dir, "gone");
+    const result = await helmr(["deploy", await project()], {
+      url: "http://127.0.0.1:9",
+      env: { TMPDIR: gone },
+    });
+    expect(result.exitCode).toBe(2);
+    expect(result.err).toMatch(/no temporary folder can be made in .*gone: ENOENT[\s\S]*hint: set TMPDIR/);
   });
 
   it.each([

@@ -8,14 +8,11 @@ import { registerRoutes } from "./http/register-routes.ts";
 import { apiKeyHandlers } from "./routes/api-keys.ts";
 import { catalogHandlers } from "./routes/catalog.ts";
 import { deploymentHandlers } from "./routes/deployments.ts";
-
 import { deviceHandlers } from "./routes/device.ts";
 import { meHandlers } from "./routes/me.ts";
-
 import { memberHandlers } from "./routes/members.ts";
 import { organizationHandlers } from "./routes/organizations.ts";
 import { projectHandlers } from "./routes/projects.ts";
-
 import { runHandlers } from "./routes/runs.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";

@@ -289,8 +289,27 @@ test("a build over the wire, to its tasks and sandboxes", async () => {
     "deployment.building",
     "build.step",
     "build.step",
+    "deployment.build.warning",
     "deployment.deployed",
   ]);
+  expect(events.at(-2)?.message).toMatch(/^helmr\.config\.ts names the project "p"; this is deployed to "/);
+});
+
+test("a build whose configuration names its project, by slug or by id, has no warning", async () => {
+  const { post } = await register();
+  const { rows } = await sql<{
+    slug: string;
+  }>`select slug from projects where id = ${scope.projectId}`.execute(database.db);
+  for (const project of [rows[0]?.slug, scope.projectId]) {
+    const id = await enqueueBuild();
+    const build = await leaseBuild(post);
+    const outcome = { status: "built", catalog: { ...catalog, project, tasks: [] }, sandboxes: [] };
+    expect((await post(`builds/${build.lease_id}/finish`, { fencing: build.fencing, outcome })).status).toBe(
+      200,
+    );
+    const events = await listDeploymentEvents(database.db, scope, id, { cursor: 0, limit: 100 });
+    expect(events.map((event) => event.kind)).toEqual(["deployment.building", "deployment.deployed"]);
+  }
 });
 
 test("a build that fails for a passing reason is tried three times", async () => {

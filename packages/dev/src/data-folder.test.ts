@@ -33,4 +33,10 @@ describe("the data folder", () => {
     expect(refused).toBeInstanceOf(StartError);
     expect(String(refused)).toMatch(/data folder .*file cannot be made .*--data-dir/);
   });
+
+  it.runIf(process.platform === "linux")("below /proc, where nothing can be made, is refused", async () => {
+    await expect(lockDataFolder("/proc/helmr-data")).rejects.toThrow(
+      /\/proc\/helmr-data cannot be made .*ENOENT/,
+    );
+  });
 });

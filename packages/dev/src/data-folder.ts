@@ -10,6 +10,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { chmod, mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { makeFolder } from "@helmr/process/make-folder";
 import envPaths from "env-paths";
 import { StartError } from "./start-error.ts";
 
@@ -49,7 +50,7 @@ export function defaultDataDir(): string {
 
 /** Make the folder, which the database's user can pass through (0711; its parts are 0700 or that user's), and describe it. */
 export async function openDataFolder(path: string): Promise<DataFolder> {
-  await makeFolder(path);
+  await makeDataFolder(path);
   const root = await realpath(path);
   // Only added to: the folder may be one that others use, too.
   const { mode } = await stat(root);
@@ -82,9 +83,9 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
 }
 
 /** A folder that is made here is for its owner, and for the database's user to pass through. */
-async function makeFolder(path: string): Promise<void> {
+async function makeDataFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o711 });
+    await makeFolder(path, 0o711);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new StartError(`the data folder ${path} cannot be made (${why}); choose another with --data-dir`, {
@@ -121,7 +122,7 @@ function parseState(text: string, file: string): Partial<StackState> {
  * takes it back at any death, also kill -9, so that a stale lock cannot exist.
  */
 export async function lockDataFolder(path: string): Promise<AsyncDisposable> {
-  await makeFolder(path);
+  await makeDataFolder(path);
   const name = createHash("sha256")
     .update(await realpath(path))
     .digest("hex")

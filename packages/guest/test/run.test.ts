@@ -279,6 +279,18 @@ describe("a task module", () => {
       /at import/,
     ],
     ["misses an import", { "task.ts": `import "./nowhere.ts";` }, {}, "task_parse_failed", /nowhere/],
+    [
+      "uses an alias of its tsconfig, or of one that this extends",
+      {
+        "tsconfig.json": '{ // as tsc takes it\n "extends": "./tsconfig.base.json", }',
+        "tsconfig.base.json":
+          '{ "compilerOptions": { "paths": { "lib-of-ours": ["./src/lib.ts"], "shared/*": ["./src/*"] } } }',
+        "task.ts": `import "shared/lib.ts";`,
+      },
+      {},
+      "task_parse_failed",
+      /"shared\/lib\.ts" is a path alias: tsconfig\.json declares "shared\/\*"/,
+    ],
     ["uses a path alias", { "task.ts": `import "@/lib";` }, {}, "task_parse_failed", /tsconfig "paths"/],
   ])("that %s fails with the kind of it", async (_, files, changes, kind, message) => {
     const { outcome } = await runTask(folder, files, changes);

@@ -1,6 +1,7 @@
 /** @helmr/process: what the processes of an installation share. */
 export { ConfigError, type ConfigShape, describeVariables, readConfig } from "./config.ts";
 export { disableCoreDumps } from "./core-dumps.ts";
+export { makeFolder } from "./make-folder.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
 export { casUri, postgresUrl, tokenOf, urlOf } from "./variables.ts";

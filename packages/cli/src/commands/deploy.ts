@@ -84,7 +84,7 @@ async function packAndUpload(api: ApiClient, project: Project): Promise<Deployme
   for (const path of skipped) note(`${plain(path)} is neither a file, a folder nor a link: left out`);
   const { maxUploadBytes } = await import("@helmr/api");
   checkSize(entries, maxUploadBytes);
-  const staging = await mkdtemp(join(tmpdir(), "helmr-deploy-"));
+  const staging = await makeStaging();
   try {
     const file = join(staging, "deployment-source.tar");
     const archive = await writeArchive(project.dir, entries, file, api.signal);
@@ -94,6 +94,15 @@ async function packAndUpload(api: ApiClient, project: Project): Promise<Deployme
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
+}
+
+async function makeStaging(): Promise<string> {
+  return await mkdtemp(join(tmpdir(), "helmr-deploy-")).catch((error: unknown) => {
+    throw usageError(
+      `no temporary folder can be made in ${tmpdir()}: ${messageOf(error)}`,
+      "set TMPDIR to a folder that is there and can be written to, or unset it",
+    );
+  });
 }
 
 function showProgress(event: Event): void {

@@ -1,10 +1,11 @@
 /** `helmr init`: a small task project that deploys as it is. */
-import { access, mkdir, writeFile } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { makeFolder } from "@helmr/process/make-folder";
 import type { Command } from "commander";
 import { declare } from "../command.ts";
 import { readCredentials } from "../credentials.ts";
-import { CliError, exitCodes, messageOf } from "../errors.ts";
+import { CliError, exitCodes, messageOf, usageError } from "../errors.ts";
 import { projectFiles } from "../init/templates.ts";
 import { note, writeJson, writeStdout } from "../output.ts";
 
@@ -31,7 +32,7 @@ async function init(given: string | undefined, options: InitOptions): Promise<vo
   const files = projectFiles({ name: packageName(basename(dir)), project });
   if (!options.force) await refuseOverwriting(dir, Object.keys(files));
   for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(dir, path)), { recursive: true });
+    await makeProjectFolder(dirname(join(dir, path)));
     await writeFile(join(dir, path), text);
   }
   await installSdk(dir);
@@ -45,6 +46,12 @@ async function init(given: string | undefined, options: InitOptions): Promise<vo
   note(
     `\nNext:\n  helmr deploy ${shellWord(shown)}\n  helmr session start hello --payload '{"name":"Ada"}' --follow`,
   );
+}
+
+async function makeProjectFolder(path: string): Promise<void> {
+  await makeFolder(path, 0o777).catch((error: unknown) => {
+    throw usageError(`the folder ${path} cannot be made: ${messageOf(error)}`, "name another folder");
+  });
 }
 
 /** As it has to be typed: a folder with a space or a quote in its name is one word. */

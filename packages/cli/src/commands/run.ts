@@ -92,11 +92,9 @@ const cancel = (id: string, options: CancelOptions): Promise<void> =>
     const answer = await api.send("POST", `${runPath(id)}/cancel`, { body, schema: "runCancelResponse" });
     if (options.json) return writeJson(answer);
     const { operation, run } = answer;
-    note(
-      operation.status === "rejected"
-        ? `run ${id} was over already: ${paintStatus(run.status, process.stderr)}`
-        : `run ${id} is being cancelled`,
-    );
+    if (operation.status === "rejected")
+      note(`run ${id} was over already: ${paintStatus(run.status, process.stderr)}`);
+    else note(`run ${id} is ${operation.status === "applied" ? "cancelled" : "being cancelled"}`);
   });
 
 const counts = (options: EnvironmentOptions): Promise<void> =>

@@ -4,10 +4,9 @@
  * Start order: database and its schema, keys of the secrets that are stored, bootstrap token, then the port. Nothing is
  * changed before the schema is known to be this version's.
  */
-import { mkdir } from "node:fs/promises";
 import { createFolderStore } from "@helmr/artifacts";
 import { createMemoryBus } from "@helmr/coordination";
-import { listenForStop, startLogger } from "@helmr/process";
+import { listenForStop, makeFolder, startLogger } from "@helmr/process";
 import {
   createSecretCipher,
   type Database,
@@ -40,7 +39,7 @@ export async function serve(environment: Environment): Promise<void> {
   await requireSecretKeys(db, secretCipher, logger);
   if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
 
-  await mkdir(config.artifactsFolder, { recursive: true, mode: 0o700 });
+  await makeFolder(config.artifactsFolder, 0o700);
   const bus = createMemoryBus();
   cleanup.defer(() => bus.close());
   const mailer = createMailer(config.mailer, logger);

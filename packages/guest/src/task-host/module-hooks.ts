@@ -5,13 +5,15 @@
  *  H2  TypeScript is stripped; what stripping refuses (enums, namespaces, parameter properties) is transformed, with an
  *      inline source map; what does not parse is left to Node, whose syntax errors show file, line and caret.
  *  H3  Relative imports may leave out the extension or say `.js` for a `.ts` file, as bundlers and tsc allow.
- *  H4  An import that only tsconfig `paths` could resolve says so.
+ *  H4  An import that only tsconfig `paths` could resolve says so: whatever the nearest tsconfig.json declares (with what it
+ *      extends), and what looks like an alias where there is none.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Script } from "node:vm";
+import { getTsconfig } from "get-tsconfig";
 
 const sdkName = "@helmr/sdk";
 /** Longest first where one contains the other; the order TypeScript uses. */
@@ -39,7 +41,7 @@ export function registerModuleHooks(sdkFolder: string): void {
       } catch (error) {
         const fallback = relativeFallback(specifier, context.parentURL);
         if (fallback !== undefined) return nextResolve(fallback, context); // H3
-        throw explainResolveError(error, specifier);
+        throw explainResolveError(error, specifier, context.parentURL);
       }
     },
     load(url, context, nextLoad) {
@@ -90,14 +92,41 @@ function relativeFallback(specifier: string, parentUrl: string | undefined): str
   return found === undefined ? undefined : pathToFileURL(found).href;
 }
 
-function explainResolveError(error: unknown, specifier: string): unknown {
+function explainResolveError(error: unknown, specifier: string, parentUrl: string | undefined): unknown {
+  if (!(error instanceof Error)) return error;
+  const declared = declaredAlias(specifier, parentUrl);
   const looksLikeAlias = /^[@~]\//.test(specifier) || /^~[^/]/.test(specifier);
-  if (looksLikeAlias && error instanceof Error) {
-    error.message +=
-      `\n"${specifier}" looks like a path alias. Helmr does not read tsconfig "paths": use a relative import, or ` +
-      '"imports" in package.json ("#name").';
-  }
+  if (declared === undefined && !looksLikeAlias) return error;
+  const what =
+    declared === undefined
+      ? "looks like a path alias"
+      : `is a path alias: tsconfig.json declares ${JSON.stringify(declared)}`;
+  error.message +=
+    `\n"${specifier}" ${what}. Helmr does not read tsconfig "paths": use a relative import, or ` +
+    '"imports" in package.json ("#name").';
   return error;
+}
+
+/** The pattern of tsconfig `paths` that the specifier matches. */
+function declaredAlias(specifier: string, parentUrl: string | undefined): string | undefined {
+  if (parentUrl?.startsWith("file:") !== true || parentUrl.includes("/node_modules/")) return undefined;
+  try {
+    const paths = getTsconfig(fileURLToPath(parentUrl))?.config.compilerOptions?.paths ?? {};
+    return Object.keys(paths).find((pattern) => matchesPattern(specifier, pattern));
+  } catch {
+    return undefined; // A tsconfig.json that cannot be read explains nothing; the import's own error stands.
+  }
+}
+
+/** As TypeScript: one `*` stands for anything. */
+function matchesPattern(specifier: string, pattern: string): boolean {
+  const [before = "", after] = pattern.split("*");
+  if (after === undefined) return specifier === pattern;
+  return (
+    specifier.length >= before.length + after.length &&
+    specifier.startsWith(before) &&
+    specifier.endsWith(after)
+  );
 }
 
 /** Run a function of Node that announces itself as experimental, without the announcement on the task's stderr. */

@@ -54,6 +54,17 @@ describe("task options", () => {
   it.each(["schedule", "streams"])("refuse %s", (key) => {
     expect(() => withOption({ [key]: {} })).toThrow(`task("t").${key}: is not an option of task`);
   });
+  it.each(["maxduration", "name", "machine", "onFailure", "constructor"])(
+    "refuse the unknown key %s",
+    (key) => {
+      expect(() => withOption({ [key]: 1 })).toThrow(
+        `task("t"): unknown key "${key}"; known keys: id, sandbox, maxDuration, queue, ttl, retry, secrets, payload, run`,
+      );
+    },
+  );
+  it("take an unknown key without a value for absent", () => {
+    expect(() => withOption({ onFailure: undefined })).not.toThrow();
+  });
   it.each([undefined, null, {}, base, "box"])("refuse sandbox %s", (given) => {
     expect(() => withOption({ sandbox: given })).toThrow(
       'task("t").sandbox: is required and must be a sandbox("id")',

@@ -3,6 +3,7 @@ import { branded, taskBrand } from "../brand.ts";
 import { isPayloadSchema, type PayloadSchema, type SchemaInput, type SchemaOutput } from "../schema.ts";
 import {
   expectInteger,
+  expectKeys,
   expectObject,
   expectPattern,
   fail,
@@ -54,9 +55,30 @@ export function task(config: unknown): Task {
   return Object.freeze({ id, [taskBrand]: state });
 }
 
+/** Contract 13.1: what a task is made of; nothing else is taken, so that a misspelt option cannot be lost. */
+const taskKeys = [
+  "id",
+  "sandbox",
+  "maxDuration",
+  "queue",
+  "ttl",
+  "retry",
+  "secrets",
+  "payload",
+  "run",
+] as const;
+
 function refuseForeignKeys(config: Record<string, unknown>, where: string): void {
-  if (config.schedule !== undefined) fail(`${where}.schedule`, "is not an option of task; remove it");
-  if (config.streams !== undefined) fail(`${where}.streams`, "is not an option of task; remove it");
+  if (config.schedule !== undefined) {
+    fail(`${where}.schedule`, "is not an option of task; remove it: a task does not schedule itself");
+  }
+  if (config.streams !== undefined) {
+    fail(
+      `${where}.streams`,
+      "is not an option of task; remove it, and declare streams beside the task with streams.input(id) or streams.output(id)",
+    );
+  }
+  expectKeys(config, taskKeys, where);
 }
 
 function expectSandbox(value: unknown, where: string): Sandbox {

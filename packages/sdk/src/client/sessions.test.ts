@@ -47,6 +47,16 @@ const started = { session: wireSession, run: wireRun };
 const lastBody = () => server.requests.at(-1)?.body;
 
 describe("requests", () => {
+  it("say what of a payload JSON cannot carry, and send nothing", async () => {
+    let deep: unknown = [];
+    for (let level = 0; level < 20_000; level += 1) deep = [deep];
+    await expect(client.sessions.start("audit", deep)).rejects.toThrow(
+      /written as JSON: it is nested too deep/,
+    );
+    await expect(client.sessions.start("audit", { n: 1n })).rejects.toThrow(/written as JSON: .*BigInt/);
+    expect(server.requests).toEqual([]);
+  });
+
   it("carry the headers of the contract, below the prefix", async () => {
     server.script(json({ sessions: [] }), json({ sessions: [] }), json(started, 201));
     await client.sessions.list();

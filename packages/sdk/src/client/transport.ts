@@ -107,7 +107,7 @@ export class Transport {
     const init: RequestInit = { method: request.method, headers, signal };
     if (request.body !== undefined) {
       headers["Content-Type"] = "application/json";
-      init.body = JSON.stringify(request.body);
+      init.body = jsonBody(request);
     }
     const url = `${this.#baseUrl}/api${scopePrefix(request.scope)}${request.path}${queryString(request.query)}`;
     const response = await this.#guard(() => fetch(url, init), request, signal);
@@ -148,6 +148,19 @@ export function reasonOf(error: unknown): string {
 
 export function describe(request: ApiRequest): string {
   return `${request.method} ${request.path}`;
+}
+
+/** Throws a TypeError for what JSON cannot carry: a circular value, a bigint, nesting that overflows the platform's writer. */
+function jsonBody(request: ApiRequest): string {
+  try {
+    return JSON.stringify(request.body);
+  } catch (error) {
+    const why =
+      error instanceof RangeError ? "it is nested too deep; the server takes 200 levels" : reasonOf(error);
+    throw new TypeError(`${describe(request)}: the request cannot be written as JSON: ${why}`, {
+      cause: error,
+    });
+  }
 }
 
 export function parseJson(text: string, what: string): unknown {

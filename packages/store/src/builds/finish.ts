@@ -155,12 +155,32 @@ async function deploy(
     build_manifest_digest = ${digest(sandboxes)}, deployment_manifest_digest = ${digest(catalog)}
     where id = ${build.id}`.execute(tx);
   await appendDeploymentEvents(tx, build.id, [
+    ...(await foreignProject(tx, build.environment_id, catalog.project)),
     {
       kind: "deployment.deployed",
-      message: "Built; promote it to make it current",
+      message: "Built",
       attributes: { status: "deployed", tasks: catalog.tasks.length, sandboxes: sandboxes.length },
     },
   ]);
+}
+
+/**
+ * The key or the path of the upload decides the project (contract 9.1); helmr.config.ts names it for the CLI (13.8). That
+ * they differ is allowed, for sources that are deployed to several projects, and said, because it is often a mistake.
+ */
+async function foreignProject(tx: Tx, environmentId: string, named: string) {
+  const { rows } = await sql<{ id: string; slug: string }>`select p.id, p.slug
+    from environments e join projects p on p.id = e.project_id where e.id = ${environmentId}`.execute(tx);
+  const project = rows[0];
+  if (project === undefined || named === project.id || named === project.slug) return [];
+  return [
+    {
+      kind: "deployment.build.warning",
+      severity: "warn" as const,
+      message: `helmr.config.ts names the project ${JSON.stringify(named)}; this is deployed to ${JSON.stringify(project.slug)}, as the API key or --project says`,
+      attributes: { configured_project: named, project: project.slug },
+    },
+  ];
 }
 
 /** The declared queues, and the one of each task without a queue of its own. */
