@@ -103,6 +103,76 @@ export function checkpointContract(bench: () => Bench): void {
       expect(await readdir(before)).toEqual(["log"]);
     });
 
+    it("rejects cleanly when a folder lacks a file that is open", async () => {
+      const mount = (source: string) => [
+        { destination: "/workspace", source: { kind: "bind" as const, path: source }, readOnly: false },
+      ];
+      const saved = await save(
+        bench(),
+        staging,
+        [`globalThis.log = require("fs").openSync("/workspace/log", "a")`],
+        { mounts: mount(await newFolder(bench(), "workspace-whole")) },
+      );
+      const empty = mount(await newFolder(bench(), "workspace-empty"));
+      await expect(restore(bench(), saved, { mounts: empty })).rejects.toThrow(/could not start/);
+      expect(await bench().leftovers()).toEqual([]);
+    });
+
+    it("keeps what programs hold open besides files", async () => {
+      const workspace = await newFolder(bench(), "workspace-held");
+      const mounts = [
+        { destination: "/workspace", source: { kind: "bind" as const, path: workspace }, readOnly: false },
+      ];
+      const saved = await save(
+        bench(),
+        staging,
+        [
+          `globalThis.fs = require("fs"); globalThis.net = require("net");
+           globalThis.gone = fs.openSync("/workspace/gone", "w+"); fs.writeSync(gone, "kept"); fs.unlinkSync("/workspace/gone")`,
+          `globalThis.listen = (where) => new Promise((done) => net.createServer((socket) => socket.end("hi")).listen(where, () => done(1)));
+           globalThis.greet = (where) => new Promise((done, fail) => net.connect(where).on("error", fail).on("data", (data) => done(String(data))));
+           Promise.all([listen("/workspace/socket"), listen(7000)])`,
+          `new Promise((done) => net.createServer((far) => { globalThis.far = far; done(1); }).listen("/tmp/pair", () => {
+             globalThis.near = net.connect("/tmp/pair"); }))`,
+          `globalThis.thread = new (require("worker_threads").Worker)(
+             "let n = 0; const { parentPort } = require('worker_threads'); parentPort.on('message', () => parentPort.postMessage(++n))", { eval: true });
+           globalThis.count = () => new Promise((done) => { thread.once("message", done); thread.postMessage(0); }); count()`,
+          `globalThis.changes = new Promise((done) => fs.watch("/workspace", () => done("seen"))); 0`,
+        ],
+        { mounts },
+      );
+      const guest = await restore(bench(), saved);
+      const readGone = `(() => { const text = Buffer.alloc(4); fs.readSync(gone, text, 0, 4, 0); return String(text); })()`;
+      expect(await ask(guest, readGone)).toBe("kept");
+      expect(await ask(guest, `Promise.all([greet("/workspace/socket"), greet(7000)])`)).toEqual([
+        "hi",
+        "hi",
+      ]);
+      const through = `new Promise((done) => { near.once("data", (data) => done(String(data))); far.write("through"); })`;
+      expect(await ask(guest, through)).toBe("through");
+      expect(await ask(guest, "count()")).toBe(2);
+      expect(await ask(guest, `fs.writeFileSync("/workspace/new", ""); changes`)).toBe("seen");
+      await guest.destroy();
+    });
+
+    it("writes nothing of a guest's memory anywhere but into the folder it was given", async () => {
+      const secret = "Buffer.from([...'marker of memory'].reverse().join('')).toString('hex')";
+      const saved = await save(bench(), staging, [`globalThis.secret = ${secret}; 0`]);
+      const marker = Buffer.from([..."marker of memory"].reverse().join("")).toString("hex");
+      const found = async (folder: string) => {
+        const grep = await execa("grep", ["-rlaF", marker, folder], { reject: false });
+        return grep.stdout.split("\n").filter(Boolean);
+      };
+      const guest = await restore(bench(), saved);
+      expect(await ask(guest, "secret.length")).toBe(marker.length);
+      expect(await found(saved.directory)).toEqual([path.join(saved.directory, "pages.img")]);
+      // State folders of the drivers, logs, root filesystems, the suite's own folder.
+      expect(await found(path.dirname(bench().scratch))).toEqual([]);
+      expect(await found("/run/helmr")).toEqual([]);
+      await guest.destroy();
+      expect(await found(path.dirname(bench().scratch))).toEqual([]);
+    });
+
     it("keeps a child process and the pipes between", async () => {
       const saved = await save(bench(), staging, [
         `globalThis.child = require("child_process").spawn("/bin/cat"); child.stdout.setEncoding("utf8"); child.pid`,
