@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HelmrClient } from "@helmr/sdk";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { helmr, repositoryRoot } from "./support/cli.ts";
 import { type DevProcess, startDevProcess } from "./support/dev-process.ts";
 
@@ -28,6 +28,15 @@ async function deployBehavioursTo(dev: DevProcess): Promise<void> {
     timeoutMs: 300_000,
   });
   expect(result.exitCode, `${result.stdout}\n${result.stderr}`).toBe(0);
+}
+
+async function isParked(dev: DevProcess | undefined, runId: string): Promise<boolean> {
+  if (dev === undefined) return false;
+  const response = await fetch(`${dev.url}/api/runs/${runId}/events`, {
+    headers: { authorization: `Bearer ${dev.api_key}` },
+  });
+  const { events } = (await response.json()) as { events: { kind: string }[] };
+  return events.at(-1)?.kind === "run.parked";
 }
 
 /** Processes whose command line or working folder names the data folder, and mounts below it. */
@@ -83,10 +92,28 @@ describe("helmr dev", () => {
     expect(await leftovers()).toEqual([]);
   }, 400_000);
 
-  it("starts clean with --reset", async () => {
+  it("goes on with a parked run after a restart, and after kill -9: the same process, the same memory", async () => {
+    stack = await startDevProcess(dataDir);
+    await deployBehavioursTo(stack);
+    const { run } = await clientOf(stack).sessions.start("sleeps", { seconds: 45 });
+    await vi.waitUntil(async () => await isParked(stack, run.id), { timeout: 60_000, interval: 250 });
+    expect(await stack.end("SIGTERM")).toBe(0);
+    stack = await startDevProcess(dataDir);
+    expect(await isParked(stack, run.id)).toBe(true);
+    await stack.end("SIGKILL");
+
+    stack = await startDevProcess(dataDir);
+    const done = await clientOf(stack).runs.wait(run.id, { timeoutMs: 120_000 });
+    expect(done.output).toMatchObject({ ok: true, samePid: true });
+    expect(done.attemptNumber).toBe(1);
+    expect(await stack.end("SIGTERM")).toBe(0);
+    expect(await leftovers()).toEqual([]);
+  }, 400_000);
+
+  it("starts clean with --reset, also over what a killed stack left", async () => {
     stack = await startDevProcess(dataDir);
     const key = stack.api_key;
-    await stack.end("SIGTERM");
+    await stack.end("SIGKILL");
     stack = await startDevProcess(dataDir, ["--reset"]);
     expect(stack.api_key).not.toBe(key);
     const sessions = await clientOf(stack).sessions.list({ status: "all" });

@@ -18,7 +18,7 @@ import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createControlPlane } from "@helmr/control-plane";
 import { createMemoryBus } from "@helmr/coordination";
 import { createDispatcher } from "@helmr/dispatcher";
-import { createGvisorIsolation } from "@helmr/isolation";
+import { createGvisorIsolation, unmountBelow } from "@helmr/isolation";
 import { disableCoreDumps } from "@helmr/process";
 import {
   createSecretCipher,
@@ -178,6 +178,8 @@ function guestCertificates(): { extraCaCertificates?: string } {
 /** Everything in the folder goes; first what a killed stack may have left running on it. */
 async function removeData(dataDir: string, recoverGuests: () => Promise<unknown>): Promise<void> {
   await recoverGuests();
+  // Disks, roots and the staging area of a killed worker: a mounted folder cannot be removed.
+  await unmountBelow(join(dataDir, "worker"));
   await stopStalePostgres(join(dataDir, "postgres"));
   for (const part of ["state.json", "postgres", "postgres.log", "artifacts", "worker"]) {
     await rm(join(dataDir, part), { recursive: true, force: true });
