@@ -2,8 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Everything Helmr makes outside a folder is named so. */
-const PREFIX = /^helmr/;
+/** What a worker makes outside its folders carries its tag: namespace `helmr-TAG-…`, device `hTAG.…`, table `helmr_TAG`. */
+const TAGGED = /^(?:helmr[-_]|h)([0-9a-f]{6})(?:[-.][0-9a-f]{4})?$/;
+/** Where each worker says which state folder its tag stands for (`/run/helmr/TAG/owner`). */
+const OWNERS = "/run/helmr";
 
 function lines(command: string, ...args: string[]): string[] {
   try {
@@ -35,26 +37,38 @@ function mounts(folder: string): string[] {
   return points.filter((point) => point.startsWith(`${folder}/`)).map((point) => `mount ${point}`);
 }
 
-function network(): string[] {
+/**
+ * Whether a name is of a worker whose state folder is not below `folder`: of another stack on this machine. A tag that
+ * nobody claims is nobody else's, so that what a dead worker of ours left is found.
+ */
+export function isOfAnother(name: string, folder: string, owners = OWNERS): boolean {
+  const tag = TAGGED.exec(name)?.[1];
+  if (tag === undefined) return true;
+  try {
+    return !readFileSync(`${owners}/${tag}/owner`, "utf8").startsWith(`${folder}/`);
+  } catch {
+    return false;
+  }
+}
+
+function network(folder: string): string[] {
   const word = (line: string) => line.trim().split(/[\s@:]+/)[0] ?? "";
   const namespaces = lines("ip", "netns", "list").map(word);
   const links = lines("ip", "-o", "link").map((line) => word(line.replace(/^\d+:\s*/, "")));
   const tables = lines("nft", "list", "tables").map((line) => line.split(" ")[2] ?? "");
-  // A namespace in use belongs to a stack that runs beside the tests, or to a process that is reported by itself.
-  const abandoned = (name: string) => !lines("ip", "netns", "pids", name).some((line) => line.trim() !== "");
+  const ours = (names: readonly string[], what: string) =>
+    names.filter((name) => !isOfAnother(name, folder)).map((name) => `${what} ${name}`);
   return [
-    ...namespaces
-      .filter((name) => PREFIX.test(name) && abandoned(name))
-      .map((name) => `network namespace ${name}`),
-    ...links.filter((name) => PREFIX.test(name)).map((name) => `network device ${name}`),
-    ...tables.filter((name) => PREFIX.test(name)).map((name) => `nftables table ${name}`),
+    ...ours(namespaces, "network namespace"),
+    ...ours(links, "network device"),
+    ...ours(tables, "nftables table"),
   ];
 }
 
 /** All of it that there is now; `folder` is the run's temporary folder. */
 export function snapshot(folder: string): ReadonlySet<string> {
   if (process.platform !== "linux") return new Set();
-  return new Set([...processes(folder), ...mounts(folder), ...network()]);
+  return new Set([...processes(folder), ...mounts(folder), ...network(folder)]);
 }
 
 /** What is there now and was not before. */

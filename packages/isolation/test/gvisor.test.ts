@@ -130,7 +130,7 @@ async function leftovers(tag: string, guestsDir: string, runtimeDir: string): Pr
       .split("\n")
       .filter((line) => line.includes(`${guestsDir}/`) || line.includes(`${runtimeDir}/`)),
     ...guests,
-    ...runtime.filter((name) => name !== "shared"),
+    ...runtime.filter((name) => name !== "shared" && name !== "owner"),
     ...namespaces.filter((name) => name.startsWith(`helmr-${tag}`)),
     ...links.filter((name) => name.startsWith(`h${tag}`)),
     ...groups.flat().filter((name) => /^(t|probe)-/.test(name)),
