@@ -36,7 +36,7 @@ create table audit_log (
   request_id text,
   attributes jsonb not null default '{}'::jsonb,
   at timestamp with time zone not null default now(),
-  constraint audit_log_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['user'::text, 'api_key'::text, 'system'::text, 'anonymous'::text]))),
+  constraint audit_log_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['user'::text, 'api_key'::text, 'public_access_token'::text, 'callback_url'::text, 'system'::text, 'anonymous'::text]))),
   constraint audit_log_pkey PRIMARY KEY (id)
 ) with ();
 CREATE INDEX audit_log_by_action ON public.audit_log USING btree (organization_id, action, id DESC);
@@ -201,6 +201,7 @@ create table discarded_artifacts (
   discarded_at timestamp with time zone not null default now(),
   constraint discarded_artifacts_pkey PRIMARY KEY (digest)
 ) with ();
+CREATE INDEX discarded_artifacts_by_age ON public.discarded_artifacts USING btree (discarded_at);
 
 create table environments (
   id uuid not null,
@@ -461,12 +462,8 @@ create table run_waits (
   constraint run_waits_pkey PRIMARY KEY (id),
   constraint run_waits_run_id_attempt_number_number_key UNIQUE (run_id, attempt_number, number),
   constraint run_waits_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
-  constraint run_waits_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'timed_out'::text, 'cancelled'::text]))),
-  constraint run_waits_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES session_streams(id) ON DELETE CASCADE,
-  constraint run_waits_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id) ON DELETE CASCADE
+  constraint run_waits_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'timed_out'::text, 'cancelled'::text])))
 ) with ();
-CREATE INDEX run_waits_by_stream ON public.run_waits USING btree (stream_id) WHERE (stream_id IS NOT NULL);
-CREATE INDEX run_waits_by_token ON public.run_waits USING btree (token_id) WHERE (token_id IS NOT NULL);
 CREATE INDEX run_waits_due ON public.run_waits USING btree (timeout_at) WHERE ((status = 'pending'::text) AND (timeout_at IS NOT NULL));
 CREATE INDEX run_waits_on_stream ON public.run_waits USING btree (stream_id) WHERE ((status = 'pending'::text) AND (stream_id IS NOT NULL));
 CREATE INDEX run_waits_on_token ON public.run_waits USING btree (token_id) WHERE ((status = 'pending'::text) AND (token_id IS NOT NULL));
@@ -679,15 +676,10 @@ create table tokens (
   constraint tokens_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'cancelled'::text])))
 ) with ();
 CREATE INDEX tokens_by_age ON public.tokens USING btree (environment_id, id);
+CREATE INDEX tokens_by_end ON public.tokens USING btree (COALESCE(completed_at, cancelled_at, timeout_at));
 CREATE INDEX tokens_by_status ON public.tokens USING btree (environment_id, status, id);
 CREATE INDEX tokens_due ON public.tokens USING btree (environment_id, timeout_at) WHERE (status = 'pending'::text);
 CREATE UNIQUE INDEX tokens_idempotency ON public.tokens USING btree (environment_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
-
-create table unreferenced_sources (
-  digest text not null,
-  noted_at timestamp with time zone not null default now(),
-  constraint unreferenced_sources_pkey PRIMARY KEY (digest)
-) with ();
 
 create table user_identities (
   provider text not null,

@@ -21,6 +21,22 @@ const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   SessionStartAndWaitRequest: wire.sessionStartAndWaitRequest,
   SessionPatchRequest: wire.sessionPatchRequest,
   SessionEndRequest: wire.sessionEndRequest,
+  SessionStream: wire.sessionStream,
+  SessionStreamList: wire.sessionStreamList,
+  StreamRecord: wire.streamRecord,
+  StreamRecordList: wire.streamRecordList,
+  StreamRecordRead: wire.streamRecordRead,
+  StreamAppendRequest: wire.streamAppendRequest,
+  StreamAppend: wire.streamAppend,
+  Token: wire.token,
+  CreatedToken: wire.createdToken,
+  TokenList: wire.tokenList,
+  TokenCreateRequest: wire.tokenCreateRequest,
+  TokenCompleteRequest: wire.tokenCompleteRequest,
+  TokenCompletion: wire.tokenCompletion,
+  PublicAccessTokenCreateRequest: wire.publicAccessTokenCreateRequest,
+  PublicAccessToken: wire.publicAccessToken,
+  PendingWait: wire.pendingWait,
   Run: wire.run,
   RunList: wire.runList,
   RunCounts: wire.runCounts,
@@ -96,7 +112,7 @@ export function openapiDocument(): Json {
       title: "Helmr",
       version: wire.apiVersion,
       description:
-        "A self-hosted runtime for coding agents. Routes of an environment exist twice: below `/api` for API keys, and below `/api/projects/{projectID}/environments/{environmentID}` for signed-in users, where project and environment are given by UUID or slug.",
+        "A self-hosted runtime for coding agents. Routes of an environment exist twice: below `/api` for API keys, and below `/api/projects/{projectID}/environments/{environmentID}` for signed-in users, where project and environment are given by UUID or slug. Routes below `/api/v1` are for browsers and webhooks.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: apiPrefix }],
@@ -110,6 +126,11 @@ export function openapiDocument(): Json {
           in: "cookie",
           name: "__Host-helmr_session",
           description: "Set at sign-in. `helmr_session_dev` where the server has no https.",
+        },
+        publicAccessToken: {
+          type: "http",
+          scheme: "bearer",
+          bearerFormat: "hlmr_pat_<43 characters>, or hlmr_public_access_<43 characters> of a token",
         },
       },
       schemas: componentSchemas(),
@@ -177,19 +198,35 @@ const userSchemes: readonly Json[] = [{ sessionToken: [] }, { sessionCookie: [] 
 function security({ access }: RouteDefinition, prefixed: boolean): Pick<Json, "security" | "description"> {
   if (access.kind === "public") return { security: [], description: "Needs no credential." };
   if (access.kind === "environment" && !prefixed) {
-    const scopes = access.permissions.map(scopeOf).map((scope) => `\`${scope}\``);
-    return {
-      security: [{ apiKey: [] }],
-      description: `For API keys with ${scopes.length === 1 ? "the scope" : "one of the scopes"} ${scopes.join(", ")}.`,
-    };
+    return { security: [{ apiKey: [] }], description: `For API keys with ${scopesOf(access.permissions)}.` };
+  }
+  if (access.kind === "body-environment") {
+    const description = `For API keys with ${scopesOf(access.permissions)}, and for signed-in users${neededOf(access)}.`;
+    return { security: [{ apiKey: [] }, ...userSchemes], description };
+  }
+  if (access.kind === "public-access") {
+    const description = `For public access tokens with the scope \`${access.scopeType}\`.`;
+    return { security: [{ publicAccessToken: [] }], description };
+  }
+  if (access.kind === "token") {
+    return access.secretIn === "bearer"
+      ? { security: [{ publicAccessToken: [] }], description: "For the token's own public access token." }
+      : { security: [], description: "The path holds the token's secret." };
   }
   return { security: userSchemes, description: `For signed-in users${neededOf(access)}.` };
 }
 
-function neededOf(access: Exclude<RouteDefinition["access"], { kind: "public" }>): string {
+function scopesOf(permissions: readonly Permission[]): string {
+  const scopes = permissions.map(scopeOf).map((scope) => `\`${scope}\``);
+  return `${scopes.length === 1 ? "the scope" : "one of the scopes"} ${scopes.join(", ")}`;
+}
+
+function neededOf(
+  access: Exclude<RouteDefinition["access"], { kind: "public" | "public-access" | "token" }>,
+): string {
   if (access.kind === "user") return "";
   const needed: readonly (Permission | undefined)[] =
-    access.kind === "environment" ? access.permissions : [access.permission];
+    "permissions" in access ? access.permissions : [access.permission];
   const named = needed.filter((permission) => permission !== undefined);
   if (named.length === 0) return " who are members";
   return ` whose role has the permission ${named.map((permission) => `\`${permission}\``).join(" or ")}`;

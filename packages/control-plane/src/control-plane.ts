@@ -55,13 +55,15 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     limits: options.config.rateLimits,
     logger: options.logger,
   });
+  const tokenSecrets = createTokenSecrets(options.authSecret, publicUrl);
   const authorize = createAuthorize({
+    db: options.db,
     authenticator,
+    tokenSecrets,
     failing: createFailingCredentials(limiter),
     cookieName,
     publicOrigin: new URL(publicUrl).origin,
   });
-  const tokenSecrets = createTokenSecrets(options.authSecret, publicUrl);
   const mailer = options.mailer ?? createNoMailer();
   const outbox = createOutbox(mailer, options.logger);
   const context: Context = {

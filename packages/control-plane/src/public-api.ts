@@ -13,11 +13,14 @@ import { meHandlers } from "./routes/me.ts";
 import { memberHandlers } from "./routes/members.ts";
 import { organizationHandlers } from "./routes/organizations.ts";
 import { projectHandlers } from "./routes/projects.ts";
+import { publicAccessTokenHandlers } from "./routes/public-access-tokens.ts";
 import { runHandlers } from "./routes/runs.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";
 import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
 import { startHandlers } from "./routes/start-session.ts";
+import { publicStreamHandlers, streamHandlers } from "./routes/streams.ts";
+import { tokenHandlers } from "./routes/tokens.ts";
 
 /** A plugin of its own: its body parser and hooks do not reach the worker's routes. */
 export async function publicApi(app: FastifyInstance, context: Context, authorize: Authorize): Promise<void> {
@@ -45,6 +48,10 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
     {
       ...startHandlers(context),
       ...sessionHandlers(context),
+      ...streamHandlers(context),
+      ...publicStreamHandlers(context),
+      ...tokenHandlers(context),
+      ...publicAccessTokenHandlers(context),
       ...runHandlers(context),
       ...deploymentHandlers(context),
       ...catalogHandlers(context),
@@ -60,5 +67,6 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
     },
     authorize,
     context.limiter,
+    new URL(context.config.publicUrl).origin,
   );
 }

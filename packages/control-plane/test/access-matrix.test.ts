@@ -156,14 +156,19 @@ const unauthenticated = {
   status: 401,
   error: /authentication is required|unknown, expired or revoked/,
 } as const;
+const notAToken = {
+  status: 401,
+  error: /public access token is (required|unknown)|secret is not this token's/,
+} as const;
 const noPermission = { status: 403, error: "permission is required" } as const;
 
 /** What the contract says about this caller at this route; `prefixed`: below /api/projects/{p}/environments/{e}. */
 function expectedFor(rule: Rule, caller: Caller, method: string, prefixed: boolean): Expected {
   if (rule.who === "everyone") return "let in";
+  if (rule.who === "token-holders") return notAToken;
   if (caller.forged && method !== "GET")
     return { status: 403, error: /did not come from a page of this server/ };
-  const keysMay = rule.who === "environment" && !prefixed;
+  const keysMay = rule.who === "named-in-body" || (rule.who === "environment" && !prefixed);
   if (caller.kind === "key" && !keysMay) return { status: 401, error: "session authentication is required" };
   if (caller.invalid) return unauthenticated;
   if (caller.kind === "key") {
@@ -174,7 +179,8 @@ function expectedFor(rule: Rule, caller: Caller, method: string, prefixed: boole
   if (rule.who === "environment" && !prefixed)
     return { status: rule.unprefixedSession ?? 400, error: /names its environment in the path/ };
   if (caller.noMember) return { status: 403, error: /active membership/ };
-  if (rule.who === "members") return mayByRole(rule, caller) ? "let in" : noPermission;
+  if (rule.who === "members" || rule.who === "named-in-body")
+    return mayByRole(rule, caller) ? "let in" : noPermission;
   if (caller.elsewhere) return { status: 404, error: "project not found" };
   return mayByRole(rule, caller) ? "let in" : noPermission;
 }
@@ -224,7 +230,9 @@ describe.each(table)("%s", (name, route) => {
               typeof expected.error === "string" ? expected.error : expect.stringMatching(expected.error),
           },
         });
-        expect(Object.keys(answer.body)).toEqual(["error"]);
+        const coded = rule.who === "token-holders";
+        expect(answer.body.code).toBe(coded ? "token_scope_denied" : undefined);
+        expect(Object.keys(answer.body)).toEqual(coded ? ["error", "code"] : ["error"]);
       }
     }
   });

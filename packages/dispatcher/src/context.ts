@@ -7,12 +7,12 @@ import type { Logger } from "pino";
 export interface DispatcherContext {
   readonly db: Database;
   readonly bus: LiveBus;
-  /** Sources of deleted deployments are removed from it. */
+  /** What nothing refers to any more is removed from it. */
   readonly artifacts: ArtifactStore;
   readonly logger: Logger;
 }
 
-/** Pauses of the loops when there is nothing to do, in milliseconds. */
+/** Pauses of the loops when there is nothing to do, and what waits by itself; in milliseconds. */
 export interface DispatcherIntervals {
   readonly reconcileMs: number;
   readonly expireQueuedMs: number;
@@ -23,6 +23,10 @@ export interface DispatcherIntervals {
   readonly sweepKeysMs: number;
   readonly sweepIdentityMs: number;
   readonly purgeDeletedMs: number;
+  readonly sweepTokensMs: number;
+  readonly removeArtifactsMs: number;
+  /** How long an artifact stays after the last that referred to it: somebody may be reading it just now. */
+  readonly artifactGraceMs: number;
 }
 
 /** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
@@ -37,6 +41,9 @@ export const defaultIntervals: DispatcherIntervals = {
   sweepKeysMs: 60_000,
   sweepIdentityMs: 60_000,
   purgeDeletedMs: 1_000,
+  sweepTokensMs: 60_000,
+  removeArtifactsMs: 5_000,
+  artifactGraceMs: 10 * 60_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

@@ -12,8 +12,10 @@ import { expireWaitsLoop } from "./expire-waits.ts";
 import { LoopRunner } from "./loop.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
+import { removeArtifactsLoop } from "./remove-artifacts.ts";
 import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
+import { sweepTokensLoop } from "./sweep-tokens.ts";
 
 export type { DispatcherIntervals } from "./context.ts";
 
@@ -46,7 +48,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     continueSessionsLoop(context, intervals.continueSessionsMs),
     sweepKeysLoop(context, intervals.sweepKeysMs),
     sweepIdentityLoop(context, intervals.sweepIdentityMs),
+    sweepTokensLoop(context, intervals.sweepTokensMs),
     purgeDeletedLoop(context, intervals.purgeDeletedMs),
+    removeArtifactsLoop(context, intervals.removeArtifactsMs, intervals.artifactGraceMs),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

@@ -1,13 +1,9 @@
-/** Projects and environments that were deleted are emptied; sources that no deployment has any more go after them. */
-import { purgePage, removeUnreferencedSources } from "@helmr/store";
+/** Projects and environments that were deleted are emptied. */
+import { purgePage } from "@helmr/store";
 import type { DispatcherContext } from "./context.ts";
 import type { Loop } from "./loop.ts";
 
-/** Each may be a file of 128 MiB, or a request to an object store. */
-const sourcesPerPage = 10;
-
-export function purgeDeletedLoop(context: DispatcherContext, intervalMs: number): Loop {
-  const { db, bus, artifacts } = context;
+export function purgeDeletedLoop({ db, bus }: DispatcherContext, intervalMs: number): Loop {
   return {
     name: "purge-deleted",
     intervalMs,
@@ -17,11 +13,7 @@ export function purgeDeletedLoop(context: DispatcherContext, intervalMs: number)
         bus.publish(`run:${runId}`);
         if (workerInstanceId !== null) bus.publish(`worker:${workerInstanceId}`);
       }
-      if (page !== undefined) return true;
-      const removed = await removeUnreferencedSources(db, sourcesPerPage, (digest) =>
-        artifacts.delete(digest),
-      );
-      return removed === sourcesPerPage;
+      return page !== undefined;
     },
   };
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { createFolderStore } from "@helmr/artifacts";
 import { createMemoryBus } from "@helmr/coordination";
 import { type ActingScope, claimRuns, createRun, getRun } from "@helmr/store";
@@ -67,6 +68,15 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
   await sql`update sessions set expires_at = now() - interval '1 second' where id = ${sessionId}`.execute(db);
   await sql`insert into idempotency_keys (environment_id, scope_name, key, fingerprint, resource_id, expires_at)
     values (${scope.environmentId}, 's', 'k', '', ${sessionId}, now())`.execute(db);
+  const artifacts = createFolderStore(folder);
+  const { digest } = await artifacts.put(Readable.from(["a checkpoint"]), { maxBytes: 100 });
+  await sql`insert into discarded_artifacts (digest) values (${digest})`.execute(db);
+  await sql`insert into public_access_tokens (id, environment_id, token_hash, scope_type, session_id, stream, expires_at)
+    values (${sessionId}, ${scope.environmentId}, '', 'session.input.send', ${sessionId}, 's', now() - interval '1 year')`.execute(
+    db,
+  );
+  await sql`insert into tokens (id, environment_id, status, timeout_at)
+    values (${sessionId}, ${scope.environmentId}, 'pending', now() - interval '1 year')`.execute(db);
   await sql`update worker_instances set last_heartbeat_at = now() - interval '1 hour'`.execute(db);
 
   const intervals = {
@@ -77,9 +87,12 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
     sweepKeysMs: 5,
     sweepIdentityMs: 5,
     purgeDeletedMs: 5,
+    sweepTokensMs: 5,
+    removeArtifactsMs: 5,
+    artifactGraceMs: 0,
   };
   const logger = pino({ level: "silent" });
-  const dispatcher = createDispatcher({ db, bus, artifacts: createFolderStore(folder), logger, intervals });
+  const dispatcher = createDispatcher({ db, bus, artifacts, logger, intervals });
   dispatcher.start();
   try {
     const status = async (id: string) => (await getRun(db, scope, id))?.status;
@@ -92,6 +105,10 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
       .poll(() => one(sql`select status from sessions where id = ${sessionId}`))
       .toEqual({ status: "expired" });
     await expect.poll(() => one(sql`select count(*) from idempotency_keys`)).toEqual({ count: 0 });
+    await expect.poll(() => one(sql`select count(*) from public_access_tokens`)).toEqual({ count: 0 });
+    await expect.poll(() => one(sql`select count(*) from tokens`)).toEqual({ count: 0 });
+    await expect.poll(() => one(sql`select count(*) from discarded_artifacts`)).toEqual({ count: 0 });
+    expect(await artifacts.has(digest)).toBe(false);
     await expect.poll(() => one(sql`select state from worker_instances`)).toEqual({ state: "gone" });
   } finally {
     await dispatcher.stop();

@@ -13,7 +13,7 @@ import {
   createRun,
   markForDeletion,
   purgePage,
-  removeUnreferencedSources,
+  removeDiscardedArtifacts,
 } from "@helmr/store";
 import {
   seedEnvironment,
@@ -78,7 +78,12 @@ const mark = (scope: ActingScope) => markForDeletion(database.db, scope, scope, 
 async function purgeAll(): Promise<void> {
   while ((await purgePage(database.db)) !== undefined);
 }
-const removeSources = () => removeUnreferencedSources(database.db, 100, (digest) => artifacts.delete(digest));
+const removeSources = () =>
+  removeDiscardedArtifacts(database.db, {
+    limit: 100,
+    graceMs: 0,
+    remove: (digest) => artifacts.delete(digest),
+  });
 
 test("an environment is emptied, its workers are told, and a source goes with its last deployment", async () => {
   const { db } = database;
@@ -108,7 +113,13 @@ test("an environment is emptied, its workers are told, and a source goes with it
 
   expect(await mark(first)).toBe(true);
   const logger = pino({ level: "silent" });
-  const dispatcher = createDispatcher({ db, bus, artifacts, logger, intervals: { purgeDeletedMs: 5 } });
+  const dispatcher = createDispatcher({
+    db,
+    bus,
+    artifacts,
+    logger,
+    intervals: { purgeDeletedMs: 5, removeArtifactsMs: 5, artifactGraceMs: 0 },
+  });
   dispatcher.start();
   try {
     const limit = { timeout: 30_000 };
@@ -121,7 +132,7 @@ test("an environment is emptied, its workers are told, and a source goes with it
     expect(await mark(second)).toBe(true);
     await expect.poll(() => artifacts.has(shared), limit).toBe(false);
     await expect
-      .poll(async () => (await sql`select from unreferenced_sources`.execute(db)).rows.length, limit)
+      .poll(async () => (await sql`select from discarded_artifacts`.execute(db)).rows.length, limit)
       .toBe(0);
   } finally {
     await dispatcher.stop();
@@ -135,8 +146,12 @@ test("a crash between the rows and the source leaves the note, and the next proc
   await deploy(scope, digest);
   await mark(scope);
   await purgeAll();
-  const crash = removeUnreferencedSources(database.db, 100, async () => {
-    throw new Error("the store is out of reach");
+  const crash = removeDiscardedArtifacts(database.db, {
+    limit: 100,
+    graceMs: 0,
+    remove: async () => {
+      throw new Error("the store is out of reach");
+    },
   });
   await expect(crash).rejects.toThrow("out of reach");
   expect(await artifacts.has(digest)).toBe(true);

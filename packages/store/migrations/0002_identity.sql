@@ -118,7 +118,8 @@ create table audit_log (
   organization_id uuid,
   project_id uuid,
   environment_id uuid,
-  actor_kind text not null check (actor_kind in ('user', 'api_key', 'system', 'anonymous')),
+  actor_kind text not null check (actor_kind in
+    ('user', 'api_key', 'public_access_token', 'callback_url', 'system', 'anonymous')),
   actor_id uuid,
   actor_label text not null,
   action text not null,
@@ -146,11 +147,6 @@ alter table projects add column deleting_at timestamptz;
 alter table environments add column deleting_at timestamptz;
 create index environments_deleting on environments (deleting_at) where deleting_at is not null;
 create index projects_deleting on projects (deleting_at) where deleting_at is not null;
--- Digests of sources whose deployments are gone: removed from the artifact store unless another deployment has them.
-create table unreferenced_sources (
-  digest text primary key,
-  noted_at timestamptz not null default now()
-);
 create index deployments_by_source on deployments (source_digest);
 -- Deleting a workspace asks whether a run or session still refers to it, once for each.
 create index runs_by_workspace on runs (workspace_id);

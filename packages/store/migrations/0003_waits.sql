@@ -78,6 +78,7 @@ create table tokens (
 create index tokens_by_age on tokens (environment_id, id);
 create index tokens_by_status on tokens (environment_id, status, id);
 create index tokens_due on tokens (environment_id, timeout_at) where status = 'pending';
+create index tokens_by_end on tokens ((coalesce(completed_at, cancelled_at, timeout_at)));
 create unique index tokens_idempotency on tokens (environment_id, idempotency_key) where idempotency_key is not null;
 
 -- Bearer tokens for browsers: one stream of one session.
@@ -110,10 +111,11 @@ create table run_waits (
   params jsonb not null,
   metadata jsonb not null default '{}',
   tags text[] not null default '{}',
-  stream_id uuid references session_streams on delete cascade,
+  -- No references: streams go after their session's runs, tokens when no wait for them is pending.
+  stream_id uuid,
   correlation_id text,
   after_sequence bigint,
-  token_id uuid references tokens on delete cascade,
+  token_id uuid,
   -- Null: waits for ever. Of a timer: when it is over.
   timeout_at timestamptz,
   -- JSON text of what the wait gives: the record's, the token's data, nothing for a timer.
@@ -142,11 +144,13 @@ create table run_checkpoints (
   created_at timestamptz not null default now()
 );
 create index run_checkpoints_by_artifact on run_checkpoints (artifact_digest);
--- Artifacts that no run needs any more: removed by the dispatcher, also after a crash.
+-- Artifacts that something referred to that is gone: checkpoints, sources of deployments. The dispatcher removes those from
+-- the store that nothing refers to any more.
 create table discarded_artifacts (
   digest text primary key,
   discarded_at timestamptz not null default now()
 );
+create index discarded_artifacts_by_age on discarded_artifacts (discarded_at);
 
 alter table runs add column checkpoint_id uuid;
 -- Time the run was active before its current lease, for max_duration_seconds: parked time does not count.
@@ -167,7 +171,5 @@ create unique index runs_active_in_workspace on runs (workspace_id)
 drop index runs_active_in_lane;
 create index runs_active_in_lane on runs (environment_id, queue_name, lane_key) where limited and lease_id is not null;
 
--- Deleting a stream, a token or a wait asks for what refers to it, once for each.
-create index run_waits_by_stream on run_waits (stream_id) where stream_id is not null;
-create index run_waits_by_token on run_waits (token_id) where token_id is not null;
+-- Deleting a wait asks for the checkpoint that refers to it.
 create index run_checkpoints_by_wait on run_checkpoints (wait_id);

@@ -21,6 +21,7 @@ export * from "./migrate.ts";
 export * from "./oauth-attempts.ts";
 export * from "./organizations.ts";
 export * from "./projects.ts";
+export * from "./public-access-tokens.ts";
 export * from "./read-audit.ts";
 export * from "./reencrypt-secrets.ts";
 

@@ -11,7 +11,7 @@ import type {
 
 export type MemberStatus = "active" | "disabled";
 export type IdentityProvider = "github" | "oidc" | "local";
-export type ActorKind = "user" | "api_key" | "system" | "anonymous";
+export type ActorKind = "user" | "api_key" | "public_access_token" | "callback_url" | "system" | "anonymous";
 
 export interface IdentitySchema {
   users: {
@@ -96,7 +96,6 @@ export interface IdentitySchema {
     created_at: DefaultTimestamp;
     expires_at: Timestamp;
   };
-  unreferenced_sources: { digest: string; noted_at: DefaultTimestamp };
   audit_log: {
     id: string;
     organization_id: Nullable<string>;

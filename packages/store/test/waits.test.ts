@@ -126,7 +126,7 @@ describe("a wait of a run that has its guest", () => {
     // V3: the same request again.
     expect((await wait(run, { kind: "token", tokenId: id })).id).toBe(made.id);
     const answers = await Promise.all(
-      Array.from({ length: 5 }, () => completeToken(database.db, scope, id, '{"b":1,"a":2}')),
+      Array.from({ length: 5 }, () => completeToken(database.db, scope, id, { dataJson: '{"b":1,"a":2}' })),
     );
     expect(answers.map((answer) => answer.status).sort()).toEqual([
       ...Array.from({ length: 4 }, () => "already_completed"),
@@ -145,7 +145,7 @@ describe("a wait of a run that has its guest", () => {
       "run_wait.completed",
       "run.completed",
     ]);
-    await expect(completeToken(database.db, scope, id, "{}")).rejects.toMatchObject({
+    await expect(completeToken(database.db, scope, id, { dataJson: "{}" })).rejects.toMatchObject({
       code: "token_completion_conflict",
     });
   });
@@ -153,7 +153,7 @@ describe("a wait of a run that has its guest", () => {
   test("for what is there already: the run does not begin to wait", async () => {
     const run = await running();
     const id = await token();
-    await completeToken(database.db, scope, id, "7");
+    await completeToken(database.db, scope, id, { dataJson: "7" });
     expect(await wait(run, { kind: "token", tokenId: id })).toMatchObject({
       status: "completed",
       result: "7",
@@ -224,7 +224,7 @@ describe("parking", () => {
     expect(
       await claimRuns(database.db, { workerInstanceId: workers[1], limit: 5, leaseDurationMs: 1000 }),
     ).toEqual([]);
-    const { resolved } = await completeToken(database.db, scope, id, '"yes"');
+    const { resolved } = await completeToken(database.db, scope, id, { dataJson: '"yes"' });
     expect(resolved).toEqual([{ waitId: made.id, runId: run.runId, workerInstanceId: null }]);
     expect(await stateOf(run)).toBe("queued/resume_queued");
     const again = await lease(workers[1]);
@@ -250,7 +250,7 @@ describe("parking", () => {
     const id = await token();
     const made = await wait(run, { kind: "token", tokenId: id });
     await park(run, made.id);
-    await completeToken(database.db, scope, id, "1");
+    await completeToken(database.db, scope, id, { dataJson: "1" });
     await database.db
       .updateTable("worker_instances")
       .set({ capabilities: JSON.stringify({ checkpoint_compatibility: "other" }) })
@@ -271,7 +271,7 @@ describe("parking", () => {
     const run = await running();
     const id = await token();
     const made = await wait(run, { kind: "token", tokenId: id });
-    await completeToken(database.db, scope, id, "1");
+    await completeToken(database.db, scope, id, { dataJson: "1" });
     expect(await park(run, made.id)).toMatchObject({ status: "resolved" });
     expect(await stateOf(run)).toBe("running/running");
     await finish(run);
@@ -284,7 +284,7 @@ describe("parking", () => {
       const made = await wait(run, { kind: "token", tokenId: id });
       const [parked, completed] = await Promise.all([
         park(run, made.id),
-        completeToken(database.db, scope, id, "1"),
+        completeToken(database.db, scope, id, { dataJson: "1" }),
       ]);
       expect(completed.resolved).toHaveLength(1);
       if (parked.status === "parked") {
@@ -313,7 +313,7 @@ describe("parking", () => {
     const run = await running();
     const id = await token();
     await park(run, (await wait(run, { kind: "token", tokenId: id })).id);
-    await completeToken(database.db, scope, id, "1");
+    await completeToken(database.db, scope, id, { dataJson: "1" });
     const second = await lease();
     await wait(second, { kind: "timer", dueAt: new Date(0) }, 2);
     const later = await wait(second, { kind: "timer", dueAt: hour() }, 3);
@@ -340,7 +340,7 @@ describe("parking", () => {
     const id = await token();
     const made = await wait(run, { kind: "token", tokenId: id });
     await park(run, made.id);
-    await completeToken(database.db, scope, id, "1");
+    await completeToken(database.db, scope, id, { dataJson: "1" });
     for (let tries = 1; tries <= 3; tries += 1) {
       await database.db
         .updateTable("runs")

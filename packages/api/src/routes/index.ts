@@ -15,6 +15,8 @@ import { runRoutes } from "./runs.ts";
 import { secretRoutes } from "./secrets.ts";
 import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
+import { streamRoutes } from "./streams.ts";
+import { tokenRoutes } from "./tokens.ts";
 
 export {
   apiPrefix,
@@ -26,6 +28,8 @@ export {
 
 export const routes = {
   ...sessionRoutes,
+  ...streamRoutes,
+  ...tokenRoutes,
   ...runRoutes,
   ...deploymentRoutes,
   ...secretRoutes,

@@ -1,6 +1,7 @@
 /** What a route is, and who may call it. */
 import type { z } from "zod";
 import type { Permission } from "../permissions.ts";
+import type { publicAccessScopeTypes } from "../wire/index.ts";
 
 export const apiPrefix = "/api";
 export const environmentRoutePrefix = "/api/projects/:projectID/environments/:environmentID";
@@ -16,6 +17,11 @@ export const environmentRoutePrefix = "/api/projects/:projectID/environments/:en
  *   environment         API key                       /api/...         any one of the permissions, by scope and role
  *                       user session                  prefixed         any one of the permissions, by role
  *   environment-member  user session                  prefixed only    the permission, by role
+ *   body-environment    API key                       /api/...         any one of the permissions; the handler names which
+ *                       user session                  /api/...         the same; the body names project and environment
+ *   public-access       public access token           /api/v1/...      its scope is of the type
+ *   token               the token's secret, as        /api/v1/...      it is the secret of the token in the path
+ *                       bearer or in the path
  */
 export type RouteAccess =
   | { readonly kind: "public" }
@@ -27,7 +33,10 @@ export type RouteAccess =
       /** What a user session gets on the unprefixed route: 400 (contract 1.4), or what contract 3 says of its routes. */
       readonly unprefixedSession?: 403;
     }
-  | { readonly kind: "environment-member"; readonly permission: Permission };
+  | { readonly kind: "environment-member"; readonly permission: Permission }
+  | { readonly kind: "body-environment"; readonly permissions: readonly Permission[] }
+  | { readonly kind: "public-access"; readonly scopeType: (typeof publicAccessScopeTypes)[number] }
+  | { readonly kind: "token"; readonly secretIn: "bearer" | "path" };
 
 /**
  * What a route counts against abuse; limits and reasons are in control-plane/src/limits/rate-limits.ts. Over the limit:
@@ -42,12 +51,18 @@ export type RateLimitKind =
   | "device_poll"
   /** Reads or decides a user code of the device flow. */
   | "user_code"
-  | "invitation_accept";
+  | "invitation_accept"
+  /** Sends or reads with a public access token. */
+  | "public_stream"
+  /** Completes a token from outside: by its public access token or its callback URL. */
+  | "public_completion";
 
 export interface RouteDefinition {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the prefix, parameters as `:name`. */
   readonly path: string;
+  /** Called from browsers: answers OPTIONS, and has the headers of contract 1.6. */
+  readonly cors?: true;
   readonly summary: string;
   readonly access: RouteAccess;
   readonly rateLimit?: RateLimitKind;

@@ -6,7 +6,7 @@ export const auditRecord = z.strictObject({
   id: z.string(),
   at: z.string(),
   actor: z.strictObject({
-    kind: z.enum(["user", "api_key", "system", "anonymous"]),
+    kind: z.enum(["user", "api_key", "public_access_token", "callback_url", "system", "anonymous"]),
     id: z.string().optional(),
     label: z.string(),
   }),

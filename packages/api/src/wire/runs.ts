@@ -13,6 +13,18 @@ export const runStatuses = [
 ] as const;
 export const liveRunStatuses = ["queued", "running", "waiting"] as const;
 
+/** What a run waits for: an input stream's record, a token, a time. */
+export const pendingWait = z.strictObject({
+  id: z.string(),
+  kind: z.enum(["stream", "token", "timer"]),
+  created_at: z.string(),
+  timeout_at: z.string().optional(),
+  params: z.record(z.string(), z.unknown()),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+  tags: z.array(z.string()).optional(),
+});
+export type PendingWait = z.infer<typeof pendingWait>;
+
 export const run = z.strictObject({
   id: z.string(),
   project_id: z.string(),
@@ -34,6 +46,7 @@ export const run = z.strictObject({
   output: z.unknown().optional(),
   created_at: z.string(),
   updated_at: z.string(),
+  pending_wait: pendingWait.optional(),
 });
 export type Run = z.infer<typeof run>;
 

@@ -26,6 +26,10 @@ export const secretName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
   error: "must start with a letter or digit, then letters, digits, _ . - (at most 128)",
 });
 
+export const streamName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,255}$/, {
+  error: "must start with a letter or digit, then letters, digits, . _ - (at most 256)",
+});
+
 export const duration = z.string().refine((text) => parseDurationMs(text) !== undefined, {
   error: "must be a positive duration like 90s, 1.5h, 2h45m or 7d",
 });
@@ -79,6 +83,13 @@ export const maxDurationSeconds = z
     error: "must be from 5 to 86400, or 0 for the task's",
   });
 
+/** Groups the records of a stream. Compared exactly, so it is not trimmed; an empty one is none. */
+export const correlationId = z
+  .string()
+  .max(512, "must be at most 512 characters")
+  .refine(storable, mustBeStorable)
+  .transform((text) => (text === "" ? undefined : text));
+
 /** Why something is closed or cancelled. */
 export const reason = z
   .string()
@@ -95,6 +106,8 @@ const digits = (min: number, max: number) =>
 
 /** `limit` of a list. */
 export const limit = digits(1, 200);
+/** `limit` of a list of stream records or tokens. */
+export const longLimit = digits(1, 500);
 /** The seq after which an event page or stream starts. */
 export const cursor = digits(0, Number.MAX_SAFE_INTEGER);
 /** `follow=1` asks for a stream. */

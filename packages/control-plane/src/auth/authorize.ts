@@ -6,6 +6,8 @@
  *   Z2 400 a user session on an environment's unprefixed route, which names no environment; 403 on those of contract 3
  *   Z3 403 a cookie's change that another site may have caused; no membership; the permission is missing
  *   Z4 404 a project or environment that is not in the session's organization, whether or not it exists elsewhere
+ *
+ * Public access tokens and the secrets of tokens are decided in public-access.ts.
  */
 import {
   ApiError,
@@ -16,11 +18,21 @@ import {
   rolePermissions,
   scopeOf,
 } from "@helmr/api";
-import type { Actor, ApiKeyGrant, EnvironmentReference, Scope, UserSessionGrant } from "@helmr/store";
+import type {
+  ActingScope,
+  Actor,
+  ApiKeyGrant,
+  Database,
+  EnvironmentReference,
+  Scope,
+  UserSessionGrant,
+} from "@helmr/store";
 import type { FastifyRequest } from "fastify";
 import type { FailingCredentials } from "../limits/failing-credentials.ts";
+import type { TokenSecrets } from "../tokens.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type Credential, readCredential } from "./credential.ts";
+import { authorizePublicAccess, authorizeToken, type PublicAccess } from "./public-access.ts";
 
 /** A signed-in user, a member or not. */
 export type SignedInUser = UserSessionGrant;
@@ -36,12 +48,26 @@ export interface Access {
   readonly user?: SignedInUser;
   readonly member?: Member;
   readonly scope?: Scope;
+  readonly publicAccess?: PublicAccess;
+  /** On routes whose body names the environment. */
+  readonly enter?: Enter;
   /** Ask again: whether a stream or a wait that is still open would be let in now. Costs a query a second at most. */
   stillAllowed(): Promise<boolean>;
 }
 
+/**
+ * The environment that the body names (undefined: none), for a caller with the permission. Throws 400 when a key's request
+ * names one or a session's does not, 403 without the permission, and as Z4.
+ */
+export type Enter = (
+  permission: Permission,
+  reference: EnvironmentReference | undefined,
+) => Promise<ActingScope>;
+
 export interface AuthorizeOptions {
+  readonly db: Database;
   readonly authenticator: Authenticator;
+  readonly tokenSecrets: TokenSecrets;
   readonly failing: FailingCredentials;
   readonly cookieName: string;
   /** `https://host[:port]` of the server as browsers know it. */
@@ -57,7 +83,11 @@ export type Authorize = (
 
 export function createAuthorize(options: AuthorizeOptions): Authorize {
   return async (request, access, reference) => {
-    if (access.kind === "public") return { actor: anonymous(request), stillAllowed: async () => true };
+    const stillAllowed = async () => true;
+    if (access.kind === "public") return { actor: anonymous(request), stillAllowed };
+    if (access.kind === "public-access")
+      return { ...(await authorizePublicAccess(options, request, access)), stillAllowed };
+    if (access.kind === "token") return { ...(await authorizeToken(options, request, access)), stillAllowed };
     const credential = readCredential(request, options.cookieName);
     if (credential.kind === "user_session" && credential.from === "cookie") refuseForgery(request, options);
     const decide = () => decideAccess(options, request, access, credential, reference);
@@ -77,15 +107,17 @@ export function createAuthorize(options: AuthorizeOptions): Authorize {
 }
 
 type Granted = Omit<Access, "stillAllowed">;
+type CredentialAccess = Exclude<RouteAccess, { kind: "public" | "public-access" | "token" }>;
 
 async function decideAccess(
   options: AuthorizeOptions,
   request: FastifyRequest,
-  access: Exclude<RouteAccess, { kind: "public" }>,
+  access: CredentialAccess,
   credential: Credential,
   reference: EnvironmentReference | undefined,
 ): Promise<Granted> {
-  const takesApiKeys = access.kind === "environment" && reference === undefined;
+  const takesApiKeys =
+    access.kind === "body-environment" || (access.kind === "environment" && reference === undefined);
   if (credential.kind === "none") {
     throw new ApiError(
       401,
@@ -99,26 +131,54 @@ async function decideAccess(
       options.authenticator.findApiKey(token),
     );
     requireAny(access.permissions, (permission) => keyMay(grant, permission));
-    return { actor: actorOfKey(request, grant), scope: grant.scope };
+    const actor = actorOfKey(request, grant);
+    if (access.kind === "body-environment") return { actor, enter: enterByKey(grant, actor) };
+    return { actor, scope: grant.scope };
   }
   const user = await lookUp(options, request, credential.token, (token) =>
     options.authenticator.findUserSession(token, reference),
   );
-  return decideForUser(request, access, user, reference);
+  const granted = decideForUser(request, access, user, reference);
+  if (access.kind !== "body-environment") return granted;
+  const enter: Enter = async (permission, named) => {
+    if (named === undefined) throw new ApiError(400, "project_id and environment_id are required");
+    const there = await options.authenticator.findUserSession(credential.token, named);
+    if (there === undefined) throw unknownCredential();
+    const { scope } = decideForUser(request, { kind: "environment-member", permission }, there, named);
+    if (scope === undefined) throw new Error("a member's environment has a scope");
+    return { ...scope, actor: granted.actor };
+  };
+  return { ...granted, enter };
+}
+
+function enterByKey(grant: ApiKeyGrant, actor: Actor): Enter {
+  return async (permission, reference) => {
+    if (reference !== undefined) throw namesEnvironment();
+    requireAny([permission], (one) => keyMay(grant, one));
+    return { ...grant.scope, actor };
+  };
+}
+
+function namesEnvironment(): ApiError {
+  return new ApiError(
+    400,
+    "project_id, environment_id: are not accepted: the API key says which environment is meant",
+  );
 }
 
 /** What the token stands for. Throws 401 when it is nothing, or 429 when too many from that address were nothing. */
-async function lookUp<T>(
-  { failing }: AuthorizeOptions,
+export async function lookUp<T>(
+  { failing }: Pick<AuthorizeOptions, "failing">,
   request: FastifyRequest,
   token: string,
   find: (token: string) => Promise<T | undefined>,
+  refusal: () => ApiError = unknownCredential,
 ): Promise<T> {
   failing.check(request.ip, token);
   const found = await find(token);
   if (found === undefined) {
     await failing.failed(request.ip);
-    throw unknownCredential();
+    throw refusal();
   }
   failing.succeeded(token);
   return found;
@@ -126,12 +186,17 @@ async function lookUp<T>(
 
 function decideForUser(
   request: FastifyRequest,
-  access: Exclude<RouteAccess, { kind: "public" }>,
+  access: CredentialAccess,
   user: SignedInUser,
   reference: EnvironmentReference | undefined,
 ): Granted {
   const actor = actorOfUser(request, user);
   if (access.kind === "user") return { actor, user };
+  if (access.kind === "body-environment") {
+    const member = memberOf(user);
+    requireAny(access.permissions, (permission) => rolePermissions[member.role].has(permission));
+    return { actor, user, member };
+  }
   if (access.kind !== "member" && reference === undefined) {
     // Z2
     throw new ApiError(
@@ -191,7 +256,7 @@ function refuseForgery(request: FastifyRequest, { publicOrigin }: AuthorizeOptio
 
 const maxUserAgentLength = 256;
 
-function whence(request: FastifyRequest): Pick<Actor, "address" | "userAgent" | "requestId"> {
+export function whence(request: FastifyRequest): Pick<Actor, "address" | "userAgent" | "requestId"> {
   const userAgent = request.headers["user-agent"]?.slice(0, maxUserAgentLength);
   return {
     address: request.ip,

@@ -3,7 +3,8 @@ import type { RouteName, Routes } from "@helmr/api";
 import type { ActingScope, Actor } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
-import type { Member, SignedInUser } from "../auth/authorize.ts";
+import type { Enter, Member, SignedInUser } from "../auth/authorize.ts";
+import type { PublicAccess } from "../auth/public-access.ts";
 
 type Parsed<R, Part extends "params" | "query" | "body"> = R extends {
   readonly [P in Part]: infer S extends z.ZodType;
@@ -17,11 +18,13 @@ type WhenKind<R, Kinds, T> = AccessKind<R> extends Kinds ? T : undefined;
 export interface Call<R> {
   readonly actor: Actor;
   /** The environment, on routes of one. */
-  readonly scope: WhenKind<R, "environment" | "environment-member", ActingScope>;
+  readonly scope: WhenKind<R, "environment" | "environment-member" | "token", ActingScope>;
   /** On routes of kind `user`. */
   readonly user: WhenKind<R, "user", SignedInUser>;
   /** On routes of kind `member`. */
   readonly member: WhenKind<R, "member" | "environment-member", Member>;
+  readonly publicAccess: WhenKind<R, "public-access", PublicAccess>;
+  readonly enter: WhenKind<R, "body-environment", Enter>;
   readonly params: Parsed<R, "params">;
   readonly query: Parsed<R, "query">;
   readonly body: Parsed<R, "body">;

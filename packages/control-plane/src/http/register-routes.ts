@@ -24,22 +24,27 @@ type AnyHandler = (call: Call<unknown>) => Promise<{ status: number; body: unkno
 
 /** What nobody has proved to be may send no more than this; nor is more read of a body that is not looked at. */
 const smallBodyBytes = 64 * 1024;
+/** Who holds a token that was given away sends answers and webhooks, which are small. */
+const publicBodyBytes = 4 * 1024 * 1024;
 
 export function registerRoutes(
   app: FastifyInstance,
   handlers: Handlers,
   authorize: Authorize,
   limiter: RateLimiter,
+  publicOrigin: string,
 ): void {
   for (const [name, route] of Object.entries<RouteDefinition>(routes)) {
     const handle = handlers[name as RouteName] as unknown as AnyHandler;
+    if (route.cors === true) answerPreflights(app, route, publicOrigin);
     const register = (url: string, reference?: (params: unknown) => EnvironmentReference) =>
       app.route({
         method: route.method,
         url,
-        ...(takesSmallBodies(route) && { bodyLimit: smallBodyBytes }),
+        ...bodyLimitOf(route),
         // Before the body is read: who may not call does not make the server take 128 MiB.
-        onRequest: async (request) => {
+        onRequest: async (request, reply) => {
+          if (route.cors === true) allowOrigin(request, reply, route, publicOrigin);
           if (route.multipart !== true) ignoreContentType(request);
           await limit(route, limiter, "address", addressSubject(request.ip));
           const access = await authorize(request, route.access, reference?.(request.params));
@@ -49,18 +54,42 @@ export function registerRoutes(
         handler: async (request, reply) => {
           const access = accessOf(request);
           if (Object.values(request.params as object).includes("")) throw new ApiError(404, "not found");
-          if (access.scope !== undefined) refuseScopeIds(request.query);
+          if (ofEnvironment(route)) refuseScopeIds(request.query);
           const parsed = parseRequest(route, request);
           await limit(route, limiter, "account", accountOf(parsed.body));
           return await answer(handle, access, parsed, request, reply);
         },
       });
-    const { kind } = route.access;
-    if (kind !== "environment-member") register(`${apiPrefix}${route.path}`);
-    if (kind === "environment" || kind === "environment-member") {
+    if (route.access.kind !== "environment-member") register(`${apiPrefix}${route.path}`);
+    if (ofEnvironment(route)) {
       register(`${environmentRoutePrefix}${route.path}`, referenceOf);
     }
   }
+}
+
+/** OPTIONS of a browser route (contract 1.6). */
+function answerPreflights(app: FastifyInstance, route: RouteDefinition, publicOrigin: string): void {
+  app.options(`${apiPrefix}${route.path}`, async (request, reply) => {
+    allowOrigin(request, reply, route, publicOrigin);
+    return await reply.code(204).send();
+  });
+}
+
+/** Contract 1.6: only the server's own pages, which may be served from another host than the API. */
+function allowOrigin(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  route: RouteDefinition,
+  publicOrigin: string,
+): void {
+  if (request.headers.origin !== publicOrigin) return;
+  void reply.headers({
+    "access-control-allow-origin": publicOrigin,
+    vary: "origin",
+    "access-control-allow-methods": `${route.method}, OPTIONS`,
+    "access-control-allow-headers": "authorization, content-type, Helmr-API-Version",
+    "access-control-max-age": "600",
+  });
 }
 
 /** The content type is not enforced (contract 1.2), not even that it is one; Fastify would refuse it. */
@@ -68,8 +97,14 @@ function ignoreContentType({ raw }: FastifyRequest): void {
   raw.headers["content-type"] = "application/octet-stream";
 }
 
-function takesSmallBodies({ access, bodyIgnored }: RouteDefinition): boolean {
-  return access.kind === "public" || bodyIgnored === true;
+function bodyLimitOf({ access, bodyIgnored }: RouteDefinition): { readonly bodyLimit?: number } {
+  if (access.kind === "public" || bodyIgnored === true) return { bodyLimit: smallBodyBytes };
+  if (access.kind === "public-access" || access.kind === "token") return { bodyLimit: publicBodyBytes };
+  return {};
+}
+
+function ofEnvironment({ access }: RouteDefinition): boolean {
+  return access.kind === "environment" || access.kind === "environment-member";
 }
 
 async function limit(
@@ -126,6 +161,8 @@ async function answer(
     // The kind of the route decides which of them are there: see Call.
     scope: (access.scope && { ...access.scope, actor: access.actor }) as never,
     user: access.user as never,
+    publicAccess: access.publicAccess as never,
+    enter: access.enter as never,
     member: access.member as never,
     params: parsed.params as undefined,
     query: parsed.query as undefined,

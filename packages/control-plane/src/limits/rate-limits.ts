@@ -48,6 +48,22 @@ export const rateLimits: RateLimits = {
       reason: "nobody is invited to more organizations in ten minutes",
     },
   ],
+  public_stream: [
+    {
+      by: "address",
+      max: 6000,
+      windowSeconds: 60,
+      reason: "an office of 100 open pages, each once a second",
+    },
+  ],
+  public_completion: [
+    {
+      by: "address",
+      max: 1200,
+      windowSeconds: 60,
+      reason: "all webhooks of one service come from one address",
+    },
+  ],
   failing_credential: [
     {
       by: "address",

@@ -1,8 +1,9 @@
 /** Rows of runs, their operations and logs as the wire shows them (contract 2.2, 6). */
-import type { Run, RunLogFrame, RunLogs, RunOperation } from "@helmr/api";
-import type { RunLogRow, RunOperationRow, RunRow, RunLogs as StoredRunLogs } from "@helmr/store";
+import type { PendingWait, Run, RunLogFrame, RunLogs, RunOperation } from "@helmr/api";
+import type { RunLogRow, RunOperationRow, RunRow, RunLogs as StoredRunLogs, WaitRow } from "@helmr/store";
 
-export function presentRun(row: RunRow): Run {
+/** `wait`: the one that it is waiting in. */
+export function presentRun(row: RunRow, wait?: WaitRow): Run {
   return {
     id: row.id,
     project_id: row.project_id,
@@ -23,6 +24,19 @@ export function presentRun(row: RunRow): Run {
     ...(row.output === null ? {} : { output: JSON.parse(row.output) as unknown }),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
+    ...(wait === undefined || row.status !== "waiting" ? {} : { pending_wait: presentWait(wait) }),
+  };
+}
+
+function presentWait(row: WaitRow): PendingWait {
+  return {
+    id: row.id,
+    kind: row.kind,
+    created_at: row.created_at.toISOString(),
+    ...(row.timeout_at === null ? {} : { timeout_at: row.timeout_at.toISOString() }),
+    params: row.params,
+    metadata: row.metadata,
+    ...(row.tags.length === 0 ? {} : { tags: row.tags }),
   };
 }
 

@@ -15,7 +15,7 @@ export function presentSession(row: SessionRow): Session {
     ...(row.external_id === null ? {} : { external_id: row.external_id }),
     status: row.status,
     activity: activityOf(row),
-    can_close: row.status === "open" && !row.due && !active,
+    can_close: row.status === "open" && !row.due && !active && !row.continues,
     ...(row.current_run_id === null ? {} : { current_run_id: row.current_run_id }),
     ...(row.workspace_id === null ? {} : { workspace_id: row.workspace_id }),
     metadata: row.metadata,
@@ -29,9 +29,11 @@ export function presentSession(row: SessionRow): Session {
   };
 }
 
-/** Precedence of contract 2.1: not open, no or an ended run, waiting, queued, running. */
+/** Precedence of contract 2.1: not open, a continuation to follow, no or an ended run, waiting, queued, running. */
 function activityOf(row: SessionRow): Session["activity"] {
-  if (row.status !== "open" || row.run_status === null || isTerminal(row.run_status)) return "idle";
+  if (row.status !== "open") return "idle";
+  if (row.continues) return "queued";
+  if (row.run_status === null || isTerminal(row.run_status)) return "idle";
   if (row.run_status === "waiting" || row.run_status === "queued") return row.run_status;
   return "running";
 }

@@ -15,8 +15,9 @@ import { tellCancelled, tellWork } from "../hints.ts";
 import type { Handlers } from "../http/handlers.ts";
 import { type StreamPage, streamCursor, wantsStream } from "../http/stream-hub.ts";
 import { presentPage, presentRunEvent } from "../present/event.ts";
-import { presentLogChunk, presentLogs, presentOperation, presentRun } from "../present/run.ts";
+import { presentLogChunk, presentLogs, presentOperation } from "../present/run.ts";
 import { found } from "./found.ts";
+import { presentRunNow, presentRuns } from "./pending-waits.ts";
 
 const defaultListLimit = 100;
 const defaultEventLimit = 200;
@@ -42,12 +43,12 @@ export function runHandlers(context: Context): RunHandlers {
         limit: query.limit ?? defaultListLimit,
         ...(query.session_id === undefined ? {} : { sessionId: query.session_id }),
       });
-      return { status: 200, body: { runs: runs.map(presentRun) } };
+      return { status: 200, body: { runs: await presentRuns(db, runs) } };
     },
     countRuns: async ({ scope }) => ({ status: 200, body: await countRuns(db, scope) }),
     getRun: async ({ scope, params }) => {
       const run = found(await getRun(db, scope, params.runID), "run");
-      return { status: 200, body: presentRun(run) };
+      return { status: 200, body: await presentRunNow(db, run) };
     },
     cancelRun: async ({ scope, params, body }) => {
       const request = {
@@ -60,7 +61,7 @@ export function runHandlers(context: Context): RunHandlers {
       if (isTerminal(result.run.status)) tellWork(bus);
       return {
         status: 200,
-        body: { run: presentRun(result.run), operation: presentOperation(result.operation) },
+        body: { run: await presentRunNow(db, result.run), operation: presentOperation(result.operation) },
       };
     },
     listRunEvents: async (call) => {

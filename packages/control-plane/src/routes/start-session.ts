@@ -17,6 +17,7 @@ import type { Handlers } from "../http/handlers.ts";
 import { slowPollMs, WakeUp } from "../http/wake-up.ts";
 import { presentStart } from "../present/session.ts";
 import { found } from "./found.ts";
+import { presentRunNow } from "./pending-waits.ts";
 
 const defaultKeyTtlMs = 720 * 3_600_000;
 const defaultWaitSeconds = 30;
@@ -28,10 +29,14 @@ export function startHandlers(context: Context): Pick<Handlers, "startSession" |
     if (!started.cached) tellWork(context.bus);
     return started;
   };
+  const presentStartNow = async (started: StartedSession) => ({
+    ...presentStart(started),
+    run: await presentRunNow(context.db, started.run),
+  });
   return {
     startSession: async ({ scope, body, request }) => {
       const started = await start(scope, body, request);
-      return { status: started.cached ? 200 : 201, body: presentStart(started) };
+      return { status: started.cached ? 200 : 201, body: await presentStartNow(started) };
     },
     startSessionAndWait: async ({ scope, body, request, reply, stillAllowed }) => {
       // Before the start: a caller who is refused has started nothing.
@@ -48,7 +53,10 @@ export function startHandlers(context: Context): Pick<Handlers, "startSession" |
         stillAllowed,
         signal,
       );
-      return { status: 200, body: { ...presentStart(ended), ...(timedOut ? { timed_out: true } : {}) } };
+      return {
+        status: 200,
+        body: { ...(await presentStartNow(ended)), ...(timedOut ? { timed_out: true } : {}) },
+      };
     },
   };
 }

@@ -10,8 +10,17 @@ export interface Rule {
    * members              a user session of an active member with one of the roles
    * environment          unprefixed: an API key with one of the scopes; prefixed: a member with one of the roles
    * environment-members  prefixed only: a member with one of the roles
+   * named-in-body        an API key with one of the scopes, or a member with one of the roles
+   * token-holders        nobody with a credential of the others: only who holds a public access token or a token's secret
    */
-  readonly who: "everyone" | "signed-in" | "members" | "environment" | "environment-members";
+  readonly who:
+    | "everyone"
+    | "signed-in"
+    | "members"
+    | "environment"
+    | "environment-members"
+    | "named-in-body"
+    | "token-holders";
   readonly roles?: readonly Role[];
   readonly scopes?: readonly ApiKeyScope[];
   /** What a session gets on the unprefixed route: contract 1.4 says 400, contract 3 says 403 of its own routes. */
@@ -75,6 +84,37 @@ export const rules = {
   cancelRun: environment(workers, "runs:manage"),
   listRunEvents: environment(all, "runs:read"),
   readRunLogs: environment(all, "runs:read"),
+  // Contract 3, 4
+  listSessionStreams: sessions(all, "session-streams:read"),
+  listSessionStreamsByExternalId: sessions(all, "session-streams:read"),
+  sendSessionInput: sessions(workers, "session-input:send"),
+  sendSessionInputByExternalId: sessions(workers, "session-input:send"),
+  listSessionInput: sessions(all, "session-streams:read"),
+  listSessionInputByExternalId: sessions(all, "session-streams:read"),
+  appendSessionOutput: sessions(workers, "session-output:append"),
+  appendSessionOutputByExternalId: sessions(workers, "session-output:append"),
+  listSessionOutput: sessions(all, "session-streams:read"),
+  listSessionOutputByExternalId: sessions(all, "session-streams:read"),
+  readSessionOutput: sessions(all, "session-streams:read"),
+  readSessionOutputByExternalId: sessions(all, "session-streams:read"),
+  // Contract 4.3
+  sendPublicInput: { who: "token-holders" },
+  sendPublicInputByExternalId: { who: "token-holders" },
+  readPublicOutput: { who: "token-holders" },
+  readPublicOutputByExternalId: { who: "token-holders" },
+  // Contract 5
+  createToken: environment(workers, "tokens:create"),
+  listTokens: environment(all, "tokens:read"),
+  getToken: environment(all, "tokens:read"),
+  completeToken: environment(workers, "tokens:complete"),
+  cancelToken: environment(workers, "tokens:cancel"),
+  completeTokenPublicly: { who: "token-holders" },
+  callBackToken: { who: "token-holders" },
+  createPublicAccessToken: {
+    who: "named-in-body",
+    roles: all,
+    scopes: ["session-input:send", "session-streams:read"],
+  },
   // Contract 9
   createDeployment: environment(workers, "tasks:deploy"),
   listDeployments: environment(all, "tasks:deploy", "runs:read"),

@@ -1,11 +1,23 @@
 /** Plays the worker of one run: lease it, let it write, end it. */
-import { appendToRun, claimRuns, finishRuns, type RunOutcome, startRuns } from "@helmr/store";
+import {
+  appendToRun,
+  claimRuns,
+  createWait,
+  finishRuns,
+  type RunOutcome,
+  startRuns,
+  type WaitFor,
+  type WaitRow,
+} from "@helmr/store";
 import { seedWorker } from "@helmr/store/testing";
 import { sql } from "kysely";
 import type { TestServer } from "./server.ts";
 
 export interface LeasedRun {
   readonly runId: string;
+  readonly workerInstanceId: string;
+  /** Its next wait. */
+  wait(waitFor: WaitFor): Promise<WaitRow>;
   /** Hints as the worker's routes do. */
   log(stream: "stdout" | "stderr", text: string | Buffer): Promise<void>;
   finish(outcome?: RunOutcome): Promise<void>;
@@ -23,8 +35,22 @@ export async function leaseRun(server: TestServer, runId: string): Promise<Lease
   const lease = { workerInstanceId, leaseId: claimed.lease_id, fencing: claimed.fencing };
   await startRuns(db, [{ ...lease, notes: [], guest: { pooled: false, startMs: 1 } }]);
   let number = 0;
+  let waits = 0;
   return {
     runId,
+    workerInstanceId,
+    wait: async (waitFor) => {
+      waits += 1;
+      const made = await createWait(db, {
+        ...lease,
+        number: waits,
+        waitFor,
+        metadata: { why: "test" },
+        tags: [],
+      });
+      if (made.status === "lost") throw new Error("the lease is lost");
+      return made.wait;
+    },
     log: async (stream, text) => {
       number += 1;
       const occurredAt = new Date().toISOString();

@@ -8,5 +8,7 @@ export const unlimited: RateLimits = {
   device_poll: [],
   user_code: [],
   invitation_accept: [],
+  public_stream: [],
+  public_completion: [],
   failing_credential: [],
 };

@@ -16,6 +16,7 @@ import { type Queryable, type Tx, transaction } from "../database.ts";
 import { requestCancel } from "../runs/index.ts";
 import type { Scope } from "../scope.ts";
 import type { CancelledRun } from "../sessions/index.ts";
+import { discardArtifacts } from "./artifacts.ts";
 
 /** Rows of one page: some ten milliseconds of locks. */
 const pageRows = 2000;
@@ -131,8 +132,7 @@ async function purgeRuns(tx: Tx, environmentId: string): Promise<number> {
   return await removed(
     tx,
     sql`with images as (
-      insert into discarded_artifacts (digest) select artifact_digest from run_checkpoints where run_id = any (${ids})
-      on conflict do nothing
+      ${discardArtifacts(sql`select artifact_digest from run_checkpoints where run_id = any (${ids})`)}
     ) delete from runs where id = any (${ids})`,
   );
 }
@@ -163,7 +163,7 @@ async function purgeStreams(tx: Tx, environmentId: string): Promise<number> {
   return await removed(tx, sql`delete from session_streams where id = any (${ids})`);
 }
 
-/** The digests of their sources are noted: what no other deployment has is removed after the commit (sources.ts). */
+/** Their sources are noted: what no other deployment has is removed later (artifacts.ts). */
 async function purgeDeployments(tx: Tx, environmentId: string): Promise<number> {
   return await removed(
     tx,
@@ -172,8 +172,7 @@ async function purgeDeployments(tx: Tx, environmentId: string): Promise<number> 
         select id from deployments where environment_id = ${environmentId} limit ${pageDeployments}::integer for update))
       returning source_digest
     )
-    insert into unreferenced_sources (digest) select distinct source_digest from gone
-    on conflict (digest) do update set noted_at = now()`,
+    ${discardArtifacts(sql`select distinct source_digest from gone`)}`,
   );
 }
 

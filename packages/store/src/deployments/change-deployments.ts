@@ -17,7 +17,7 @@ import { ApiError } from "@helmr/api";
 import { sql } from "kysely";
 import { recordScopeAudit } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
-import { lockSource } from "../deletion/index.ts";
+import { lockArtifact } from "../deletion/index.ts";
 import { appendDeploymentEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { applyDeploymentQueues } from "../runs/index.ts";
@@ -37,7 +37,7 @@ export interface NewDeployment {
 
 /**
  * The new deployment, or the unfinished one of the same content. `isStored`: asked under the source's lock (S1 of
- * ../deletion/sources.ts), whether it is still in the artifact store. Throws ApiError 404 when the environment is being
+ * ../deletion/artifacts.ts), whether it is still in the artifact store. Throws ApiError 404 when the environment is being
  * deleted, 503 when the source was removed since it was stored.
  */
 export async function createDeployment(
@@ -52,7 +52,7 @@ export async function createDeployment(
     if (open.length === 0) throw new ApiError(404, "environment not found");
     const inFlight = await findInFlight(tx, scope, deployment.contentHash);
     if (inFlight !== undefined) return { deployment: inFlight, created: false };
-    await lockSource(tx, deployment.sourceDigest);
+    await lockArtifact(tx, deployment.sourceDigest);
     if (!(await isStored())) throw new ApiError(503, "the source was removed meanwhile; upload it again");
     const id = uuidv7();
     await tx

@@ -1,5 +1,6 @@
 /** What goes with a run that leaves its attempt: its pending wait, its checkpoint, and how far it read its input. */
 import { type RawBuilder, sql } from "kysely";
+import { discardArtifacts } from "../deletion/artifacts.ts";
 
 /**
  * CTEs of a statement whose CTE `changed` has run_id, session_id, to_status and execution_status.
@@ -21,7 +22,7 @@ export function leaveWaits(changed: string): RawBuilder<unknown> {
       delete from run_checkpoints k using ${c} c where k.run_id = c.run_id and c.execution_status <> 'resume_queued'
       returning k.artifact_digest
     ), left_artifacts as (
-      insert into discarded_artifacts (digest) select artifact_digest from left_checkpoints on conflict do nothing
+      ${discardArtifacts(sql`select artifact_digest from left_checkpoints`)}
     ), left_cursors as (
       update stream_cursors k set
         committed_sequence = case when c.to_status = 'queued' then k.committed_sequence else k.taken_sequence end,

@@ -2,7 +2,7 @@
  * How a session ends, and what may change while it is open. All in one row lock on the session; the run's lock comes after.
  *
  *   from   to         verb              requires                            result envelope
- *   open   closed     closeSession      no active run                       none
+ *   open   closed     closeSession      no active run, no continuation due  none
  *   open   expired    closeSession      no active run, expires_at over      SessionExpired
  *   open   cancelled  cancelSession     nothing; the active run goes too    TaskCancelled
  *   open   expired    expireSessions    expires_at over; same               SessionExpired
@@ -88,6 +88,7 @@ export async function closeSession(
     if (session === undefined) return undefined;
     if (session.status !== "open") throw codedError("session_terminal");
     if (hasActiveRun(session)) throw codedError("close_run_active");
+    if (session.continues && !session.due) throw codedError("close_run_active");
     if (session.due) await endAs(tx, session.id, expired);
     else await endAs(tx, session.id, { status: "closed", terminalReason: { reason, origin: "api" } });
     await recordScopeAudit(tx, scope, { action: "session.close", resourceId: session.id });
@@ -125,7 +126,7 @@ export async function expireSessions(
   limit: number,
 ): Promise<{ readonly expired: number; readonly cancelledRuns: readonly CancelledRun[] }> {
   return await transaction(db, async (tx) => {
-    const { rows } = await sql<SessionRow & { organization_id: string }>`
+    const { rows } = await sql<Omit<SessionRow, "continues"> & { organization_id: string }>`
       select ${sessionColumns}, e.organization_id,
         (select r.status from runs r where r.id = s.current_run_id) as run_status
       from sessions s join environments e on e.id = s.environment_id
@@ -165,14 +166,14 @@ async function endAs(tx: Tx, sessionId: string, ending: Ending): Promise<void> {
     where id = ${sessionId} and status = 'open'`.execute(tx);
 }
 
-function hasActiveRun(session: SessionRow): boolean {
+function hasActiveRun(session: Pick<SessionRow, "run_status">): boolean {
   return session.run_status !== null && !isTerminal(session.run_status);
 }
 
 async function cancelActiveRun(
   tx: Tx,
   scope: Scope,
-  session: SessionRow,
+  session: Pick<SessionRow, "current_run_id" | "run_status">,
   reason: string,
 ): Promise<CancelledRun[]> {
   if (session.current_run_id === null || !hasActiveRun(session)) return [];

@@ -3,6 +3,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { Queryable } from "../database.ts";
 import type { ExecutionStatus, RunStatus, SessionStatus } from "../schema.ts";
 import type { Scope } from "../scope.ts";
+import { hasUntaken } from "../streams/untaken.ts";
 
 export interface SessionRow {
   readonly id: string;
@@ -28,6 +29,8 @@ export interface SessionRow {
   /** Past its expires_at by the database's clock, swept or not. */
   readonly due: boolean;
   readonly run_status: RunStatus | null;
+  /** Input came that the current run has not taken: a continuation run is to follow. */
+  readonly continues: boolean;
 }
 
 /** A session is named by its id or by its external id (contract 3, `{S}`). */
@@ -37,7 +40,9 @@ export const sessionColumns: RawBuilder<unknown> = sql`s.id, s.environment_id, s
   s.initial_deployment_id, s.active_deployment_id, s.external_id, s.status, s.current_run_id, s.workspace_id,
   s.metadata, s.tags, s.result, s.terminal_reason, s.expires_at, s.expired_at, s.created_at, s.updated_at,
   coalesce(s.expires_at <= now(), false) as due`;
-const fromSessions = sql`select ${sessionColumns}, r.status as run_status
+const fromSessions = sql`select ${sessionColumns}, r.status as run_status,
+  coalesce((select ${hasUntaken(sql`c.session_id`)} from session_continuations c where c.session_id = s.id), false)
+    as continues
   from sessions s left join runs r on r.id = s.current_run_id`;
 
 export function sessionKeyMatches(scope: Scope, key: SessionKey): RawBuilder<unknown> {

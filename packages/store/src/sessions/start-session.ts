@@ -84,7 +84,7 @@ async function startOnce(
     workspaceId: ids.workspace,
     ...settings.run,
   });
-  return { session: { ...session, run_status: run.status }, run, cached: false };
+  return { session: { ...session, run_status: run.status, continues: false }, run, cached: false };
 }
 
 /** S3. */
@@ -125,7 +125,7 @@ async function insertSession(
   fingerprint: Buffer,
   { deploymentId, sandbox }: RunSettings,
   ids: { readonly session: string; readonly run: string; readonly workspace: string },
-): Promise<Omit<SessionRow, "run_status">> {
+): Promise<Omit<SessionRow, "run_status" | "continues">> {
   const { environmentId, projectId } = scope;
   const audit = auditInsert(scope.actor, {
     ...scopeIds(scope),
@@ -133,7 +133,7 @@ async function insertSession(
     resourceId: ids.session,
     attributes: { task_id: request.taskId, run_id: ids.run },
   });
-  const { rows } = await sql<Omit<SessionRow, "run_status"> & { key_taken: boolean }>`
+  const { rows } = await sql<Omit<SessionRow, "run_status" | "continues"> & { key_taken: boolean }>`
     with new_workspace as (
       insert into workspaces (id, environment_id, project_id, deployment_sandbox_id, sandbox_id, sandbox_fingerprint,
         state, desired_state, dirty_state)

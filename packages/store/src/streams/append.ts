@@ -21,7 +21,7 @@ import {
 } from "../sessions/read-sessions.ts";
 import { lockPendingWaits, type ResolvedWait, resolveWait } from "../waits/resolve.ts";
 import { type Continuation, continueLocked } from "./continue.ts";
-import { isDeclared, lockSessionStream, type SessionStreamRow } from "./session-streams.ts";
+import { lockSessionStream, requireDeclared, type SessionStreamRow } from "./session-streams.ts";
 import { noteTaken, type RecordRow, recordColumns, recordValue } from "./take.ts";
 
 export interface NewRecord {
@@ -43,9 +43,12 @@ export interface AppendedRecord {
 
 const defaultContentType = "application/json";
 
+/** Asked in the transaction, under the session's lock: throws what refuses the caller this session. */
+export type Permit = (tx: Tx, session: SessionRow) => Promise<void>;
+
 /**
  * Contract 4.1. Undefined when there is no such session; throws stream_not_found, stream_direction_mismatch,
- * session_expired, session_terminal, idempotency_fingerprint_mismatch.
+ * session_expired, session_terminal, idempotency_fingerprint_mismatch, and what `permit` throws.
  */
 export async function appendInput(
   db: Queryable,
@@ -53,11 +56,13 @@ export async function appendInput(
   key: SessionKey,
   stream: string,
   record: NewRecord,
+  permit?: Permit,
 ): Promise<AppendedRecord | undefined> {
   return await transaction(db, async (tx) => {
     const session = await lockSession(tx, scope, key);
     if (session === undefined) return undefined;
     await requireDeclared(tx, session, stream, "input");
+    await permit?.(tx, session);
     if (session.status === "expired" || (session.status === "open" && session.due))
       throw codedError("session_expired");
     if (session.status !== "open") throw codedError("session_terminal");
@@ -110,17 +115,6 @@ async function lockSession(tx: Tx, scope: ActingScope, key: SessionKey): Promise
     select s.id from sessions s where ${sessionKeyMatches(scope, key)} for no key update`.execute(tx);
   const id = rows[0]?.id;
   return id === undefined ? undefined : await getSession(tx, scope, { id });
-}
-
-async function requireDeclared(
-  tx: Tx,
-  session: SessionRow,
-  stream: string,
-  direction: "input" | "output",
-): Promise<void> {
-  const declared = await isDeclared(tx, session.active_deployment_id, stream, direction);
-  if (declared !== "yes")
-    throw codedError(declared === "other" ? "stream_direction_mismatch" : "stream_not_found");
 }
 
 async function lockStream(

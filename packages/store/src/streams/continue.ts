@@ -12,6 +12,7 @@ import { createRun } from "../runs/create.ts";
 import { isTerminal } from "../runs/lifecycle.ts";
 import type { Scope } from "../scope.ts";
 import { getSession, type SessionRow } from "../sessions/read-sessions.ts";
+import { hasUntaken } from "./untaken.ts";
 
 /** Contract 4.1 `continuation_status`. */
 export type Continuation = "accepted_run_pending" | "created" | "duplicate";
@@ -75,21 +76,11 @@ async function continueOne(tx: Tx, scope: Scope, sessionId: string): Promise<boo
   return true;
 }
 
-/** Whether an input record was taken by no run: neither by a reader of all, nor by one of its correlation id. */
 async function hasUntakenInput(tx: Tx, sessionId: string): Promise<boolean> {
-  const { rows } = await sql`
-    select from session_streams s
-    where s.session_id = ${sessionId} and s.direction = 'input'
-      and s.sequence > coalesce((select k.taken_sequence from stream_cursors k
-        where k.stream_id = s.id and k.correlation_id = ''), 0)
-      and exists (
-        select from stream_records r where r.stream_id = s.id
-          and r.sequence > coalesce((select k.taken_sequence from stream_cursors k
-            where k.stream_id = s.id and k.correlation_id = ''), 0)
-          and (r.correlation_id is null or r.sequence > coalesce((select k.taken_sequence from stream_cursors k
-            where k.stream_id = s.id and k.correlation_id = r.correlation_id), 0)))
-    limit 1`.execute(tx);
-  return rows.length > 0;
+  const { rows } = await sql<{
+    untaken: boolean;
+  }>`select ${hasUntaken(sql`${sessionId}`)} as untaken`.execute(tx);
+  return rows[0]?.untaken === true;
 }
 
 interface PreviousRun {

@@ -1,4 +1,4 @@
-export { type AppendedRecord, appendInput, appendOutput, type NewRecord } from "./append.ts";
+export { type AppendedRecord, appendInput, appendOutput, type NewRecord, type Permit } from "./append.ts";
 export { type Continuation, continueSessions } from "./continue.ts";
 export * from "./read.ts";
 export * from "./run-streams.ts";

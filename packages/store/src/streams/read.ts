@@ -1,7 +1,10 @@
 /** Reading stream records (contract 4.2). */
 import { sql } from "kysely";
 import type { Queryable } from "../database.ts";
-import type { SessionStreamRow } from "./session-streams.ts";
+import type { StreamDirection } from "../schema-waits.ts";
+import type { Scope } from "../scope.ts";
+import { getSession, type SessionKey } from "../sessions/read-sessions.ts";
+import { findSessionStream, requireDeclared, type SessionStreamRow } from "./session-streams.ts";
 import { type RecordRow, recordColumns } from "./take.ts";
 
 export interface ListRecords {
@@ -21,4 +24,22 @@ export async function listRecords(
       ${options.correlationId === undefined ? sql`` : sql`and r.correlation_id = ${options.correlationId}`}
     order by r.sequence limit ${options.limit}::integer`.execute(db);
   return rows;
+}
+
+/**
+ * Those of a session's stream. Undefined when there is no such session; throws stream_not_found,
+ * stream_direction_mismatch.
+ */
+export async function readSessionStream(
+  db: Queryable,
+  scope: Scope,
+  key: SessionKey,
+  stream: { readonly name: string; readonly direction: StreamDirection },
+  options: ListRecords,
+): Promise<RecordRow[] | undefined> {
+  const session = await getSession(db, scope, key);
+  if (session === undefined) return undefined;
+  await requireDeclared(db, session, stream.name, stream.direction);
+  const row = await findSessionStream(db, session.id, stream.name, stream.direction);
+  return row === undefined ? [] : await listRecords(db, row, options);
 }

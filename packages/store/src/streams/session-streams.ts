@@ -1,4 +1,5 @@
 /** The streams of a session: rows that appear with the first use of what the session's deployment declares. */
+import { codedError } from "@helmr/api";
 import { sql } from "kysely";
 import type { Queryable, Tx } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
@@ -62,6 +63,18 @@ export async function isDeclared(
     where deployment_id = ${deploymentId} and name = ${name}`.execute(db);
   if (rows.some((row) => row.direction === direction)) return "yes";
   return rows.length > 0 ? "other" : "no";
+}
+
+/** Throws stream_not_found, or stream_direction_mismatch when it is declared in the other direction only. */
+export async function requireDeclared(
+  db: Queryable,
+  session: { readonly active_deployment_id: string },
+  name: string,
+  direction: StreamDirection,
+): Promise<void> {
+  const declared = await isDeclared(db, session.active_deployment_id, name, direction);
+  if (declared !== "yes")
+    throw codedError(declared === "other" ? "stream_direction_mismatch" : "stream_not_found");
 }
 
 /** Contract 3.3: rows for every declared stream first, then all of them, inputs before outputs, by name. */

@@ -14,18 +14,29 @@ export interface CompletedToken {
   readonly resolved: readonly ResolvedWait[];
 }
 
+/** Contract 5.1: how long after the token's timeout its public access token is good for the answer to a retry. */
+const publicAccessGrace = sql`interval '30 days'`;
+
+export interface CompleteToken {
+  /** JSON text. */
+  readonly dataJson: string;
+  /** By the token's public access token. Of its one use: a token completes once, and the same data again needs none. */
+  readonly byPublicAccess?: boolean;
+}
+
 /**
- * `dataJson`: JSON text. Throws token_not_found, token_cancelled, token_expired, token_completion_conflict. The same data
- * again is `already_completed`, whatever the order of its keys.
+ * Throws token_not_found, token_cancelled, token_expired, token_completion_conflict. The same data again is
+ * `already_completed`, whatever the order of its keys.
  */
 export async function completeToken(
   db: Queryable,
   scope: ActingScope,
   id: string,
-  dataJson: string,
+  { dataJson, byPublicAccess = false }: CompleteToken,
 ): Promise<CompletedToken> {
   return await transaction(db, async (tx): Promise<CompletedToken> => {
     const token = await lockToken(tx, scope, id);
+    if (byPublicAccess && (await isPastPublicAccess(tx, id))) throw codedError("token_expired");
     if (token.status === "cancelled") throw codedError("token_cancelled");
     if (token.status === "completed") {
       if (sameJson(token.data ?? "null", dataJson))
@@ -57,6 +68,12 @@ export async function cancelToken(
     await recordScopeAudit(tx, scope, { action: "token.cancel", resourceId: id });
     return { token: rows[0] ?? token, resolved: await endWaits(tx, id, { status: "cancelled" }) };
   });
+}
+
+async function isPastPublicAccess(tx: Tx, id: string): Promise<boolean> {
+  const { rows } = await sql`select from tokens where id = ${id}
+    and timeout_at + ${publicAccessGrace} <= now()`.execute(tx);
+  return rows.length > 0;
 }
 
 async function lockToken(tx: Tx, scope: ActingScope, id: string): Promise<TokenRow> {

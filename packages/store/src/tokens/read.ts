@@ -11,6 +11,18 @@ export async function getToken(db: Queryable, scope: Scope, id: string): Promise
   return rows[0];
 }
 
+/**
+ * The scope of a token whose secret the caller has proved to know: the secret is made from the id, and stands for the scope.
+ * Undefined when there is none, or its environment is being deleted.
+ */
+export async function findTokenScope(db: Queryable, id: string): Promise<Scope | undefined> {
+  const { rows } = await sql<Scope>`select e.organization_id as "organizationId", e.project_id as "projectId",
+      e.id as "environmentId"
+    from tokens t join environments e on e.id = t.environment_id
+    where t.id = ${id} and e.deleting_at is null`.execute(db);
+  return rows[0];
+}
+
 export interface ListTokens {
   readonly status?: TokenStatus | undefined;
   /** The id after which the page begins. */

@@ -1,6 +1,7 @@
 /** parkRun: a waiting run's guest is saved and gone; and what becomes of it when it is to go on. */
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
+import { discardArtifacts } from "../deletion/artifacts.ts";
 import { eventValue, insertRunEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { jsonbText } from "../json.ts";
@@ -64,8 +65,9 @@ async function recordCheckpoint(tx: Tx, runId: string, input: ParkRun): Promise<
   const id = uuidv7();
   await sql`with before as (
       delete from run_checkpoints where run_id = ${runId} returning artifact_digest
-    ) insert into discarded_artifacts (digest) select artifact_digest from before
-      where artifact_digest <> ${input.artifactDigest} on conflict do nothing`.execute(tx);
+    ) ${discardArtifacts(
+      sql`select artifact_digest from before where artifact_digest <> ${input.artifactDigest}`,
+    )}`.execute(tx);
   await sql`insert into run_checkpoints (id, run_id, wait_id, manifest, artifact_digest, size_bytes)
     values (${id}, ${runId}, ${input.waitId}, ${jsonbText(input.manifest)}::jsonb, ${input.artifactDigest},
       ${input.sizeBytes})`.execute(tx);

@@ -1,0 +1,57 @@
+/**
+ * Artifacts that something referred to that is gone: sources of deployments, checkpoints of runs.
+ *
+ *   -         -> noted   with what referred to it, in its transaction
+ *   noted     -> -       when the grace period is over: removed from the store unless something refers to it again
+ *
+ * S1 An artifact is removed only while its digest's lock is held and nothing refers to it; who makes a deployment takes the
+ *    same lock and makes sure under it that the source is still stored. A checkpoint's digest never comes again: it is
+ *    encrypted with a nonce of its own.
+ * S2 The note goes after the artifact: a crash in between removes it once more, which changes nothing.
+ * S3 The grace period is for who reads it just now: a worker that fetches a checkpoint or a source.
+ */
+import { type RawBuilder, sql } from "kysely";
+import { type Queryable, type Tx, transaction } from "../database.ts";
+
+/** The insert as a fragment; `digests` is a select of one column. */
+export function discardArtifacts(digests: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`insert into discarded_artifacts (digest) ${digests}
+    on conflict (digest) do update set discarded_at = now()`;
+}
+
+export interface RemoveDiscarded {
+  readonly limit: number;
+  /** S3 */
+  readonly graceMs: number;
+  /** Deletes from the store; must succeed for what is not there. */
+  readonly remove: (digest: string) => Promise<void>;
+}
+
+/** Remove up to `limit` noted artifacts that nothing refers to; resolves to how many notes were dealt with. */
+export async function removeDiscardedArtifacts(
+  db: Queryable,
+  { limit, graceMs, remove }: RemoveDiscarded,
+): Promise<number> {
+  const { rows } = await sql<{ digest: string }>`select digest from discarded_artifacts
+    where discarded_at <= now() - ${graceMs}::float8 * interval '1 millisecond'
+    order by discarded_at limit ${limit}::integer`.execute(db);
+  for (const { digest } of rows) {
+    await transaction(db, async (tx) => {
+      await lockArtifact(tx, digest);
+      if (!(await isReferredTo(tx, digest))) await remove(digest);
+      await sql`delete from discarded_artifacts where digest = ${digest}`.execute(tx);
+    });
+  }
+  return rows.length;
+}
+
+async function isReferredTo(tx: Tx, digest: string): Promise<boolean> {
+  const { rows } = await sql`select from deployments where source_digest = ${digest}
+    union all select from run_checkpoints where artifact_digest = ${digest} limit 1`.execute(tx);
+  return rows.length > 0;
+}
+
+/** S1: until the transaction ends. */
+export async function lockArtifact(tx: Tx, digest: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`artifact ${digest}`}, 0))`.execute(tx);
+}
