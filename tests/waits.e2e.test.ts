@@ -1,7 +1,7 @@
 /** Runs that wait: timers, tokens and streams, inside a real guest and from outside. */
-import { beforeAll, describe, expect, it } from "vitest";
-import { deployBehaviours, runTask } from "./support/behaviours.ts";
-import { api } from "./support/client.ts";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { deployBehaviours, finished, runTask } from "./support/behaviours.ts";
+import { api, stackClient } from "./support/client.ts";
 
 beforeAll(deployBehaviours, 300_000);
 
@@ -20,10 +20,7 @@ describe("timers", () => {
   it("park the run when they are long: another guest goes on with the same process and memory", async () => {
     const result = await runTask("sleeps", { seconds: 12 });
     expect(result.run.output).toMatchObject({ ok: true, samePid: true });
-    const kinds = (
-      await api<{ events: { kind: string }[] }>("GET", `/runs/${result.run.id}/events`)
-    ).body.events.map((event) => event.kind);
-    expect(kinds).toEqual([
+    expect(await kindsOf(result.run.id)).toEqual([
       "run.created",
       "run_lease.leased",
       "run_lease.started",
@@ -39,6 +36,47 @@ describe("timers", () => {
   it("one at a time", async () => {
     const result = await runTask("waits-twice");
     expect(result.run.output).toEqual(["fulfilled", "ConcurrentWaitError"]);
+  });
+});
+
+const kindsOf = async (runId: string) =>
+  (await api<{ events: { kind: string }[] }>("GET", `/runs/${runId}/events`)).body.events.map(
+    (event) => event.kind,
+  );
+const parked = (runId: string) =>
+  vi.waitUntil(async () => (await kindsOf(runId)).at(-1) === "run.parked", {
+    timeout: 60_000,
+    interval: 200,
+  });
+
+describe("a parked run", () => {
+  it("goes on with the version that it began with, whatever is deployed meanwhile", async () => {
+    const client = stackClient();
+    const { run, session } = await client.sessions.start("sleeps", { seconds: 25 });
+    await parked(run.id);
+    expect((await client.runs.retrieve(run.id)).status).toBe("waiting");
+    const { deploymentVersion } = await client.runs.retrieve(run.id);
+    await deployBehaviours();
+    const done = await finished(run.id, session.id);
+    expect(done.run.output).toMatchObject({ ok: true, samePid: true });
+    expect(done.run.deploymentVersion).toBe(deploymentVersion);
+  });
+
+  it("is cancelled at once", async () => {
+    const client = stackClient();
+    const { run } = await client.sessions.start("sleeps", { seconds: 600 });
+    await parked(run.id);
+    expect((await client.runs.cancel(run.id, { reason: "enough" })).status).toBe("cancelled");
+    expect((await kindsOf(run.id)).at(-1)).toBe("run.cancelled");
+  });
+
+  it("that fails after it went on is tried again from the start", async () => {
+    const result = await runTask("fails-after-park");
+    expect(result.run.output).toBe(2);
+    expect((await kindsOf(result.run.id)).filter((kind) => /parked|retry/.test(kind))).toEqual([
+      "run.parked",
+      "run.retry_scheduled",
+    ]);
   });
 });
 
