@@ -80,7 +80,91 @@ describe("a parked run", () => {
   });
 });
 
+interface WireRecord {
+  readonly sequence: number;
+  readonly data: Record<string, string>;
+  readonly correlation_id?: string;
+}
+const outputs = async (sessionId: string): Promise<WireRecord[]> =>
+  (await api<{ records: WireRecord[] }>("GET", `/sessions/${sessionId}/outputs/news`)).body.records;
+const say = (sessionId: string, stream: string, data: unknown) =>
+  api<{ continuation_status?: string }>("POST", `/sessions/${sessionId}/inputs/${stream}`, { data });
+const firstOutput = (sessionId: string) =>
+  vi.waitUntil(async () => (await outputs(sessionId))[0], { timeout: 60_000, interval: 100 });
+
+describe("streams", () => {
+  it("carry a conversation, over a park in the middle, each record once and in order", async () => {
+    const client = stackClient();
+    const { run, session } = await client.sessions.start("converses", {});
+    await say(session.id, "answers", { text: "one" });
+    await vi.waitUntil(async () => (await outputs(session.id)).length === 1, {
+      timeout: 60_000,
+      interval: 100,
+    });
+    await parked(run.id);
+    await say(session.id, "answers", { text: "two" });
+    await say(session.id, "answers", { text: "end" });
+    const done = await finished(run.id, session.id);
+    expect(done.run.output).toEqual(["one", "two", "end"]);
+    expect(
+      (await outputs(session.id)).map(({ sequence, data, correlation_id }) => [
+        sequence,
+        data,
+        correlation_id,
+      ]),
+    ).toEqual([
+      [1, { echo: "one" }, "one"],
+      [2, { echo: "two" }, "two"],
+      [3, { echo: "end" }, "end"],
+    ]);
+    expect((await client.sessions.retrieve(session.id)).currentRunId).toBe(run.id);
+  });
+
+  it("start the session's next run with what no run has taken", async () => {
+    const client = stackClient();
+    const { run, session } = await client.sessions.start("takes-one", {});
+    await say(session.id, "anything", 1);
+    await client.runs.wait(run.id, { timeoutMs: 120_000 });
+    expect((await say(session.id, "anything", 2)).body.continuation_status).toBe("created");
+    const runs = await client.sessions.open(session.id).runs();
+    expect(runs.map((each) => each.turnIndex)).toEqual([0, 1]);
+    const next = runs[1]?.runId ?? "";
+    expect((await client.runs.wait(next, { timeoutMs: 120_000 })).output).toBe(true);
+  });
+});
+
 describe("tokens", () => {
+  it("are completed through their callback URL, once, while the run is parked", async () => {
+    const client = stackClient();
+    const { run, session } = await client.sessions.start("asks", {});
+    const { data } = await firstOutput(session.id);
+    await parked(run.id);
+    const complete = (approved: boolean) =>
+      fetch(String(data.callback), { method: "POST", body: JSON.stringify({ data: { approved } }) });
+    const answers = await Promise.all([complete(true), complete(true)]);
+    expect(
+      ((await Promise.all(answers.map((answer) => answer.json()))) as { status: string }[])
+        .map(({ status }) => status)
+        .sort(),
+    ).toEqual(["already_completed", "completed"]);
+    expect((await complete(false)).status).toBe(409);
+    expect((await finished(run.id, session.id)).run.output).toMatchObject({ approved: true });
+  });
+
+  it("are completed while the run has its guest, with the token's own bearer", async () => {
+    const client = stackClient();
+    const { run, session } = await client.sessions.start("asks", {});
+    const { data } = await firstOutput(session.id);
+    const { origin } = new URL(String(data.callback));
+    const answer = await fetch(`${origin}/api/v1/tokens/${data.token}/complete`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${data.publicAccessToken}` },
+      body: JSON.stringify({ data: { approved: false } }),
+    });
+    expect(answer.status).toBe(200);
+    expect((await finished(run.id, session.id)).run.output).toMatchObject({ approved: false });
+  });
+
   it("that nobody completes time out", async () => {
     const result = await runTask("asks", { timeout: "1s" });
     expect(result.run.output).toEqual({ error: "WaitTimeoutError" });
