@@ -1,0 +1,160 @@
+/** The examples of waiting runs, as their READMEs show them: through CLI, client and the example's own web server. */
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { finished } from "./support/behaviours.ts";
+import { helmr, repositoryRoot } from "./support/cli.ts";
+import { api, stackClient, stackEnv } from "./support/client.ts";
+import { type ExampleWeb, startExampleWeb } from "./support/example-web.ts";
+import { outputWhere, parked } from "./support/streams.ts";
+
+async function deployExample(name: string): Promise<void> {
+  const deployed = await helmr(["deploy", join(repositoryRoot, "examples", name)], {
+    env: stackEnv(),
+    timeoutMs: 300_000,
+  });
+  expect(deployed.exitCode, `${deployed.stdout}\n${deployed.stderr}`).toBe(0);
+}
+
+describe("examples/approval", () => {
+  let web: ExampleWeb;
+  beforeAll(async () => {
+    await deployExample("approval");
+    web = await startExampleWeb();
+  }, 300_000);
+  afterAll(() => web?.stop());
+
+  const changes = ["faster start", "fixes"];
+  const start = async (options: { timeout?: string } = {}) => {
+    const payload = { version: "2.1.0", changes, page: web.url, ...options };
+    const { run, session } = await stackClient().sessions.start("approval", payload);
+    return { runId: run.id, sessionId: session.id };
+  };
+  /** Token and secret of the link that the task made. */
+  const linkOf = async (sessionId: string): Promise<[id: string, secret: string]> => {
+    const request = await outputWhere<{ link: string }>(sessionId, "approval-requests", (all) => all.at(-1));
+    const url = new URL(request.link);
+    expect(url.origin).toBe(web.url);
+    const [id = "", secret = ""] = url.hash.slice(1).split(".");
+    return [id, secret];
+  };
+  /** What the page's script does. */
+  const complete = (id: string, secret: string, data: unknown) =>
+    fetch(`${web.url}/api/v1/tokens/${id}/complete`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+      body: JSON.stringify({ data }),
+    });
+
+  it("is released when somebody approves it in the page, long after its guest is gone", async () => {
+    const { runId, sessionId } = await start();
+    const [id, secret] = await linkOf(sessionId);
+    const page = await fetch(web.url);
+    expect([page.status, await page.text()]).toEqual([200, expect.stringContaining("page.js")]);
+    const shown = await (await fetch(`${web.url}/requests/${id}`)).json();
+    expect(shown).toMatchObject({ status: "pending", title: "Release 2.1.0" });
+    expect(JSON.stringify(shown)).not.toContain(secret);
+
+    await parked(runId);
+    expect((await stackClient().runs.retrieve(runId)).status).toBe("waiting");
+    expect((await complete(id, `${secret.slice(0, -1)}x`, { approved: true, by: "Eve" })).status).toBe(401);
+    const decision = { approved: true, by: "Ada", comment: "go" };
+    const answered = await complete(id, secret, decision);
+    expect([answered.status, await answered.json()]).toMatchObject([200, { status: "completed" }]);
+    expect(await (await complete(id, secret, { ...decision, approved: false })).json()).toMatchObject({
+      code: "token_completion_conflict",
+    });
+
+    const result = await finished(runId, sessionId);
+    expect(result.run.output).toMatchObject({
+      outcome: "released",
+      by: "Ada",
+      comment: "go",
+      sameProcess: true,
+    });
+    expect(result.stdout).not.toContain(secret);
+  });
+
+  it.each([
+    ["a rejection", { approved: false, by: "Ada", comment: "no" }, { outcome: "rejected", by: "Ada" }],
+    ["what is no decision", "yes!", { outcome: "rejected", by: null }],
+  ])("is not released by %s", async (_, data, output) => {
+    const { runId, sessionId } = await start();
+    const [id, secret] = await linkOf(sessionId);
+    expect((await complete(id, secret, data)).status).toBe(200);
+    expect((await finished(runId, sessionId)).run.output).toMatchObject(output);
+  });
+
+  it("is not released when nobody answers, or the request is withdrawn", async () => {
+    const [silent, withdrawn] = [await start({ timeout: "1s" }), await start()];
+    const [id, secret] = await linkOf(withdrawn.sessionId);
+    expect((await api("POST", `/tokens/${id}/cancel`, {})).status).toBe(200);
+    expect(await (await complete(id, secret, {})).json()).toMatchObject({ code: "token_cancelled" });
+    expect((await finished(silent.runId, silent.sessionId)).run.output).toMatchObject({ outcome: "expired" });
+    expect((await finished(withdrawn.runId, withdrawn.sessionId)).run.output).toMatchObject({
+      outcome: "withdrawn",
+    });
+  });
+
+  it("has a page that gives nothing else", async () => {
+    for (const path of [
+      "/api/runs",
+      "/server.ts",
+      "/../tasks/approval.ts",
+      "/requests/1",
+      "/api/v1/tokens/1",
+    ])
+      expect((await fetch(`${web.url}${path}`)).status, path).toBe(404);
+  });
+});
+
+describe("examples/coding-agent", () => {
+  beforeAll(() => deployExample("coding-agent"), 300_000);
+
+  interface Activity {
+    readonly type: string;
+    readonly text?: string;
+    readonly summary?: string;
+    readonly files?: readonly string[];
+  }
+
+  it("takes instructions, parks in between, and goes on in a next run after it has ended", async () => {
+    const { run, session } = await stackClient().sessions.start("coding-agent-demo", {});
+    const send = async (data: unknown) => {
+      const sent = await api<{ continuation_status?: string }>(
+        "POST",
+        `/sessions/${session.id}/inputs/instructions`,
+        { data },
+      );
+      expect(sent.status).toBe(201);
+      return sent.body;
+    };
+    const saidBy = (type: string, count: number) =>
+      outputWhere<Activity>(
+        session.id,
+        "activity",
+        (all) => all.filter((activity) => activity.type === type)[count - 1],
+      );
+
+    expect((await saidBy("ready", 1)).files).toEqual(["package.json", "src/text.js", "test/text.test.js"]);
+    await send({ text: "Add a slugify function" });
+    expect((await saidBy("answer", 1)).text).toContain("All 2 tests pass.");
+    await parked(run.id);
+    expect((await stackClient().runs.retrieve(run.id)).status).toBe("waiting");
+
+    await send({ txet: "misspelled" });
+    expect((await saidBy("problem", 1)).text).toContain("must be text");
+    await send({ text: "Make slugify handle umlauts" });
+    expect((await saidBy("answer", 2)).text).toContain("All 3 tests pass.");
+    expect((await saidBy("output", 2)).text).toContain("not ok");
+    await send({ end: true });
+    const result = await finished(run.id, session.id);
+    expect(result.run.output).toMatchObject({ turns: 2, reason: "told to" });
+
+    expect(await send({ text: "And now?" })).toMatchObject({ continuation_status: "created" });
+    expect((await saidBy("ready", 2)).files).toContain("test/slugify.test.js");
+    expect((await saidBy("answer", 3)).text).toContain("I am a script");
+    await send({ end: true });
+    const [, next] = await stackClient().sessions.open(session.id).runs();
+    expect((await finished(String(next?.id), session.id)).run.output).toMatchObject({ turns: 1 });
+  });
+});

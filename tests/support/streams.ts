@@ -1,0 +1,34 @@
+/** Streams and waits of sessions on the shared stack, as a program outside uses them. */
+import { expect, vi } from "vitest";
+import { api } from "./client.ts";
+
+/** The data of all records of an output stream. */
+export async function outputOf<T>(sessionId: string, stream: string): Promise<T[]> {
+  const { status, body } = await api<{ records: { data: T }[] }>(
+    "GET",
+    `/sessions/${sessionId}/outputs/${stream}?limit=500`,
+  );
+  expect(status).toBe(200);
+  return body.records.map(({ data }) => data);
+}
+
+/** Waits until `find` finds one in the output stream (2 minutes at most). */
+export function outputWhere<T>(
+  sessionId: string,
+  stream: string,
+  find: (records: T[]) => T | undefined,
+): Promise<T> {
+  return poll(async () => find(await outputOf<T>(sessionId, stream)));
+}
+
+/** Waits until the run has been parked this many times and is parked now: no worker holds anything of it. */
+export async function parked(runId: string, times = 1): Promise<void> {
+  await poll(async () => {
+    const { body } = await api<{ events: { kind: string }[] }>("GET", `/runs/${runId}/events?page_size=500`);
+    return body.events.filter(({ kind }) => kind === "run.parked").length >= times || undefined;
+  });
+}
+
+function poll<T>(ask: () => Promise<T | undefined>): Promise<T> {
+  return vi.waitUntil(async () => await ask(), { timeout: 120_000, interval: 250 }) as Promise<T>;
+}
