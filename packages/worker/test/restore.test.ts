@@ -28,6 +28,9 @@ import { findRunsc } from "../../isolation/test/runsc.ts";
 
 const waitLimit = { timeout: 60_000, interval: 5 };
 const lines = 20_000;
+/** Where the flood waits to be let on, so that on a loaded host it is not over before it was saved. */
+const gates = [0.3, 0.5, 0.7].map((share) => lines * share);
+const letOn = (workspace: string, gate: number) => writeFile(path.join(workspace, `go-${gate}`), "");
 
 const task = `
 import { appendFileSync, existsSync } from "node:fs";
@@ -38,6 +41,7 @@ export const flood = task({ id: "flood", sandbox: box, run: async () => {
   for (let line = 1; line <= ${lines}; line++) {
     process.stdout.write("line " + line + " " + "x".repeat(line % 200) + "\\n");
     if (line % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    while ([${gates}].includes(line) && !existsSync("/workspace/go-" + line)) await new Promise((resolve) => setTimeout(resolve, 5));
   }
   appendFileSync("/workspace/log", "done");
 } });
@@ -210,13 +214,15 @@ async function restore(saved: Saved, workspace: string, messages: GuestMessage[]
 it("loses and repeats no message when a guest is saved in the middle of its output, again and again", async () => {
   let workspace = await newWorkspace();
   let session = await startTask("flood", workspace);
-  for (const share of [0.1, 0.3, 0.5]) {
-    await session.until(() => (session.output().includes(`line ${lines * share} `) ? true : undefined));
+  for (const gate of gates) {
+    const before = gate - lines * 0.2;
+    await session.until(() => (session.output().includes(`line ${before} `) ? true : undefined));
     const saved = await saveAndEnd(session);
     const moved = `${workspace}-moved`;
     await cp(workspace, moved, { recursive: true, preserveTimestamps: true });
     workspace = moved;
     session = await restore(saved, workspace, session.messages);
+    await letOn(workspace, gate);
   }
   expect(await session.finished()).toMatchObject({ status: "succeeded" });
   const printed = session.output().split("\n");
@@ -237,7 +243,9 @@ it("loses and repeats no message when a guest is saved in the middle of its outp
 });
 
 it("goes on with the same guest and link when a checkpoint is given up", async () => {
-  const session = await startTask("flood", await newWorkspace());
+  const workspace = await newWorkspace();
+  for (const gate of gates) await letOn(workspace, gate);
+  const session = await startTask("flood", workspace);
   await session.until(() => (session.output().includes(`line ${lines * 0.2} `) ? true : undefined));
   await session.link.quiesce();
   await session.guest.checkpoint({ directory: await mkdtemp(path.join(staging, "image-")) });
