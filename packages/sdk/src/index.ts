@@ -24,7 +24,14 @@ export type {
   TaskOutput,
   TaskPayload,
 } from "./authoring/task-types.ts";
-export { HelmrClient, runs, sessions } from "./client/client.ts";
+export type {
+  AuthApi,
+  CreatePublicTokenOptions,
+  PublicToken,
+  PublicTokenScope,
+  PublicTokenScopeType,
+} from "./client/auth.ts";
+export { auth, HelmrClient, runs, sessions } from "./client/client.ts";
 export { type IdempotencyKey, type IdempotencyKeyOptions, idempotencyKeys } from "./client/idempotency.ts";
 export type { RunEvent } from "./client/run-events.ts";
 export type {
@@ -37,8 +44,22 @@ export type {
   RunsApi,
   RunWaitOptions,
 } from "./client/runs.ts";
+export type { SessionAddress } from "./client/session-address.ts";
+export type { SessionInput, SessionInputSendOptions } from "./client/session-input.ts";
 export type {
-  SessionAddress,
+  SessionOutput,
+  SessionOutputAppendOptions,
+  SessionOutputPipeOptions,
+  SessionOutputReadOptions,
+  SessionOutputWriter,
+} from "./client/session-output.ts";
+export type {
+  RecordAppendOptions,
+  RecordListOptions,
+  RecordReadOptions,
+  SentRecord,
+} from "./client/session-records.ts";
+export type {
   SessionEndOptions,
   SessionHandle,
   SessionListOptions,
@@ -60,6 +81,16 @@ export type {
   SessionStartAndWaitOptions,
   SessionStartOptions,
 } from "./client/start-types.ts";
+export type {
+  TokenCompleteOptions,
+  TokenCompletion,
+  TokenCreateOptions,
+  TokenListOptions,
+  TokenPage,
+  TokenReference,
+  TokensApi,
+  TokenTimeout,
+} from "./client/tokens.ts";
 export type { ClientOptions, ScopeOptions } from "./client/transport.ts";
 export {
   AuthError,
@@ -98,4 +129,4 @@ export { timers } from "./runtime/timers.ts";
 export type { WaitDelayHandle, WaitError, WaitHandle, WaitResult } from "./runtime/wait-handle.ts";
 export type { WaitOptions } from "./runtime/wait-options.ts";
 export type { PayloadSchema, PayloadSchemaIssue, PayloadSchemaResult } from "./schema.ts";
-export { tokens } from "./tokens.ts";
+export { type TokensNamespace, tokens } from "./tokens.ts";

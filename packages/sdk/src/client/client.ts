@@ -1,7 +1,9 @@
 /** `HelmrClient`, and the top-level mirrors of its namespaces on a default client. */
+import { type AuthApi, createAuthApi } from "./auth.ts";
 import { environmentVariable } from "./environment.ts";
 import { createRunsApi, type RunsApi } from "./runs.ts";
 import { createSessionsApi, type SessionsApi } from "./sessions.ts";
+import { createTokensApi, type TokensApi } from "./tokens.ts";
 import { type ClientOptions, Transport } from "./transport.ts";
 
 /**
@@ -11,11 +13,15 @@ import { type ClientOptions, Transport } from "./transport.ts";
 export class HelmrClient {
   readonly sessions: SessionsApi;
   readonly runs: RunsApi;
+  readonly tokens: TokensApi;
+  readonly auth: AuthApi;
 
   constructor(options: ClientOptions = {}) {
     const transport = new Transport(options);
     this.sessions = createSessionsApi(() => transport);
     this.runs = createRunsApi(() => transport);
+    this.tokens = createTokensApi(() => transport);
+    this.auth = createAuthApi(() => transport);
   }
 }
 
@@ -32,3 +38,7 @@ function defaultTransport(): Transport {
 export const sessions: SessionsApi = createSessionsApi(defaultTransport);
 /** `client.runs` of a client made from HELMR_API_URL and HELMR_API_KEY. */
 export const runs: RunsApi = createRunsApi(defaultTransport);
+/** `client.auth` of a client made from HELMR_API_URL and HELMR_API_KEY. */
+export const auth: AuthApi = createAuthApi(defaultTransport);
+/** `client.tokens` of the same, for ../tokens.ts. */
+export const clientTokens: TokensApi = createTokensApi(defaultTransport);

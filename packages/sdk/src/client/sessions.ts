@@ -1,4 +1,9 @@
 /** `client.sessions` (contract 3). */
+import type { InputStream } from "../runtime/input-stream.ts";
+import type { OutputStream } from "../runtime/output-stream.ts";
+import { addressOf, type SessionAddress, sessionRoute } from "./session-address.ts";
+import { createSessionInput, type SessionInput } from "./session-input.ts";
+import { createSessionOutput, type SessionOutput } from "./session-output.ts";
 import {
   runHandle,
   runSnapshot,
@@ -15,15 +20,8 @@ import type {
   StartAndWaitFunction,
   StartFunction,
 } from "./start-types.ts";
-import { type ApiRequest, pathSegment, type ScopeOptions, type Transport } from "./transport.ts";
+import type { ApiRequest, ScopeOptions, Transport } from "./transport.ts";
 import { wireList, wireObject } from "./wire.ts";
-
-/** A session's id, anything that has one, or its external id. */
-export type SessionAddress =
-  | string
-  | SessionHandle
-  | { readonly id: string }
-  | { readonly externalId: string };
 
 export interface SessionListOptions extends ScopeOptions {
   readonly status?: SessionStatus | "all" | undefined;
@@ -45,6 +43,10 @@ export interface SessionHandle {
   /** Ends the session and cancels its run. */
   cancel(options?: SessionEndOptions): Promise<SessionSnapshot>;
   runs(options?: ScopeOptions): Promise<SessionRun[]>;
+  /** An input stream by name, or as a task module declares it: then its schema checks what is sent. */
+  input<T = unknown>(stream: string | InputStream<T>): SessionInput<T>;
+  /** The same of an output stream. */
+  output<T = unknown>(stream: string | OutputStream<T>): SessionOutput<T>;
 }
 export interface SessionsApi {
   /** Starts a task. Throws PayloadSchemaValidationError before anything is sent when the payload does not fit. */
@@ -129,23 +131,9 @@ async function startAndWait(
   });
 }
 
-type Address = { readonly id: string } | { readonly externalId: string };
-
-function addressOf(given: SessionAddress): Address {
-  if (typeof given === "string") return { id: given };
-  const { id, externalId } = given as { id?: unknown; externalId?: unknown };
-  if (typeof id === "string") return { id };
-  if (typeof externalId === "string" && externalId !== "") return { externalId };
-  throw new TypeError("a session is addressed by its id, a handle, or { externalId }");
-}
-
 function openSession(transport: () => Transport, given: SessionAddress): SessionHandle {
   const address = addressOf(given);
-  const byExternalId = "externalId" in address;
-  const path = byExternalId
-    ? "/sessions/by-external-id"
-    : `/sessions/${pathSegment(address.id, "session id")}`;
-  const query = byExternalId ? [["external_id", address.externalId] as const] : [];
+  const { path, query } = sessionRoute(address);
   const end = async (action: "close" | "cancel", options: SessionEndOptions = {}) => {
     const body = { reason: options.reason };
     const request: ApiRequest = { method: "POST", path: `${path}/${action}`, query, body, scope: options };
@@ -162,5 +150,9 @@ function openSession(transport: () => Transport, given: SessionAddress): Session
       const answer = await transport().json({ method: "GET", path: `${path}/runs`, query, scope: options });
       return wireList(answer, "runs").map(sessionRun);
     },
+    input: (<T>(stream: string | InputStream<T>) =>
+      createSessionInput<T>(transport, address, stream)) as SessionHandle["input"],
+    output: (<T>(stream: string | OutputStream<T>) =>
+      createSessionOutput<T>(transport, address, stream)) as SessionHandle["output"],
   });
 }

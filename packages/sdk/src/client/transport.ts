@@ -29,6 +29,8 @@ export interface ApiRequest {
   readonly query?: readonly (readonly [string, string | number | undefined])[];
   /** Sent as JSON. */
   readonly body?: unknown;
+  /** Instead of the API key. */
+  readonly publicAccessToken?: string | undefined;
   readonly scope: ScopeOptions;
   /** Limit for the whole answer. Default 60 s. */
   readonly timeoutMs?: number | undefined;
@@ -103,7 +105,8 @@ export class Transport {
       "Helmr-API-Version": apiVersion,
       "Helmr-SDK-Version": sdkVersion,
     };
-    if (this.#apiKey !== undefined) headers.Authorization = `Bearer ${this.#apiKey}`; // I1
+    const credential = checkedKey(request.publicAccessToken, "publicAccessToken") ?? this.#apiKey;
+    if (credential !== undefined) headers.Authorization = `Bearer ${credential}`; // I1
     const init: RequestInit = { method: request.method, headers, signal };
     if (request.body !== undefined) {
       headers["Content-Type"] = "application/json";
@@ -113,6 +116,8 @@ export class Transport {
     const response = await this.#guard(() => fetch(url, init), request, signal);
     if (response.status !== 401) return response;
     await response.body?.cancel();
+    if (request.publicAccessToken !== undefined)
+      throw new AuthError(`${describe(request)}: the server does not know the public access token (401)`);
     throw new AuthError(
       `${describe(request)}: the server refused the credential (401); check apiKey or HELMR_API_KEY` +
         (request.scope.projectId === undefined
@@ -174,11 +179,11 @@ export function parseJson(text: string, what: string): unknown {
 }
 
 /** Header values must not break the header; the platform's own error would quote the key (I1). */
-function checkedKey(key: string | undefined): string | undefined {
+function checkedKey(key: string | undefined, name = "the API key"): string | undefined {
   if (key === undefined || key === "") return undefined;
   if (!/^[\x21-\x7e]+$/.test(key)) {
     throw new TypeError(
-      "the API key contains space or other characters that no key has; was it copied with a line break?",
+      `${name} contains space or other characters that no key has; was it copied with a line break?`,
     );
   }
   return key;

@@ -99,7 +99,9 @@ export function createOutputStream<T>(
 }
 
 /** Writes follow each other in the order of the calls, awaited or not. */
-function createWriter<T>(append: (data: T) => Promise<StreamRecord<T>>): OutputWriter<T> {
+export function createWriter<T, R extends StreamRecord<T>>(
+  append: (data: T) => Promise<R>,
+): OutputWriter<T> & { write(data: T): Promise<R> } {
   let last: Promise<unknown> = Promise.resolve();
   let isClosed = false;
   return {
