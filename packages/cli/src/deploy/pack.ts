@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -84,14 +85,38 @@ export async function writeArchive(
   return { contentHash: `sha256:${hash.digest("hex")}`, sizeBytes };
 }
 
+/** Files up to this are read whole, a page of them side by side: thousands of streams would cost seconds. */
+const smallFileBytes = 256 * 1024;
+const filesPerPage = 32;
+
 async function addAll(archive: Pack, root: string, entries: readonly SourceEntry[]): Promise<void> {
-  for (const entry of entries) {
-    if (entry.kind === "file") await addFile(archive, root, entry);
+  for (let start = 0; start < entries.length; start += filesPerPage)
+    await addPage(archive, root, entries.slice(start, start + filesPerPage));
+  archive.finalize();
+}
+
+async function addPage(archive: Pack, root: string, entries: readonly SourceEntry[]): Promise<void> {
+  const contents = await Promise.all(entries.map((entry) => readSmall(root, entry)));
+  for (const [index, entry] of entries.entries()) {
+    if (entry.kind === "file") await addFile(archive, root, entry, contents[index]);
     else if (entry.kind === "directory")
       await addEmpty(archive, { name: `${entry.path}/`, type: "directory", mode: 0o755 });
     else await addEmpty(archive, { name: entry.path, type: "symlink", linkname: entry.target, mode: 0o755 });
   }
-  archive.finalize();
+}
+
+/** The content of a small file; undefined for everything else. */
+async function readSmall(root: string, entry: SourceEntry): Promise<Buffer | undefined> {
+  if (entry.kind !== "file" || entry.sizeBytes > smallFileBytes) return undefined;
+  const content = await readFile(join(root, entry.path)).catch((error: unknown) => {
+    throw cannotPack(entry, messageOf(error));
+  });
+  if (content.length !== entry.sizeBytes) throw cannotPack(entry, "its size changed"); // P2
+  return content;
+}
+
+function cannotPack(entry: FileEntry, why: string): CliError {
+  return new CliError(`cannot pack ${entry.path}: ${why}`, { hint: "is it being written to? deploy again" });
 }
 
 /** P1. */
@@ -105,16 +130,25 @@ function addEmpty(archive: Pack, fields: EntryHeader): Promise<void> {
   });
 }
 
-async function addFile(archive: Pack, root: string, entry: FileEntry): Promise<void> {
-  const sink = archive.entry(
-    header({ name: entry.path, size: entry.sizeBytes, mode: entry.executable ? 0o755 : 0o644 }),
-  );
-  try {
-    await pipeline(createReadStream(join(root, entry.path)), sink);
-  } catch (error) {
-    // P2
-    throw new CliError(`cannot pack ${entry.path}: ${messageOf(error)}`, {
-      hint: "is it being written to? deploy again",
+async function addFile(
+  archive: Pack,
+  root: string,
+  entry: FileEntry,
+  content: Buffer | undefined,
+): Promise<void> {
+  const fields = header({
+    name: entry.path,
+    size: entry.sizeBytes,
+    mode: entry.executable ? 0o755 : 0o644,
+  });
+  if (content !== undefined) {
+    return await new Promise((resolve, reject) => {
+      archive.entry(fields, content, (error) => (error ? reject(error) : resolve()));
     });
+  }
+  try {
+    await pipeline(createReadStream(join(root, entry.path)), archive.entry(fields));
+  } catch (error) {
+    throw cannotPack(entry, messageOf(error)); // P2
   }
 }

@@ -6,6 +6,7 @@
  * T2  a symbolic link is kept as a link; one that leads out of the tree is refused;
  * T3  the order is that of the paths' UTF-8 bytes, whatever the file system or the locale.
  */
+import type { Dirent } from "node:fs";
 import { lstat, readdir, readlink, realpath } from "node:fs/promises";
 import { dirname, isAbsolute, join, posix, relative, sep } from "node:path";
 import picomatch from "picomatch";
@@ -61,27 +62,43 @@ interface Walk {
   readonly skipped: string[];
 }
 
+/** How many entries of a folder are looked at side by side. */
+const entriesPerPage = 64;
+
 async function walk(state: Walk, folder: string): Promise<void> {
-  for (const found of await readdir(join(state.root, folder), { withFileTypes: true })) {
-    const path = folder === "" ? found.name : `${folder}/${found.name}`;
-    if (isAlwaysExcluded(found.name) || state.isIgnored(path)) continue; // T1
-    if (found.name.includes("\uFFFD")) {
-      throw new CliError(`the name of ${path} is not valid UTF-8`, {
-        hint: "rename it, or exclude it with ignorePatterns",
-      });
-    }
-    if (found.isDirectory()) {
-      state.entries.push({ kind: "directory", path });
-      await walk(state, path);
-    } else if (found.isFile()) {
-      const { size, mode } = await lstat(join(state.root, path));
-      state.entries.push({ kind: "file", path, sizeBytes: size, executable: (mode & 0o100) !== 0 });
-    } else if (found.isSymbolicLink()) {
-      state.entries.push({ kind: "symlink", path, target: await readLinkInside(state.root, path) });
-    } else {
-      state.skipped.push(path);
+  const all = await readdir(join(state.root, folder), { withFileTypes: true });
+  for (let start = 0; start < all.length; start += entriesPerPage) {
+    const page = all.slice(start, start + entriesPerPage);
+    const looks = await Promise.allSettled(page.map((found) => look(state, folder, found)));
+    for (const result of looks) {
+      if (result.status === "rejected") throw result.reason;
+      if (result.value !== undefined) await walk(state, result.value);
     }
   }
+}
+
+/** Notes one entry; a folder whose content is to be looked at is returned. */
+async function look(state: Walk, folder: string, found: Dirent): Promise<string | undefined> {
+  const path = folder === "" ? found.name : `${folder}/${found.name}`;
+  if (isAlwaysExcluded(found.name) || state.isIgnored(path)) return undefined; // T1
+  if (found.name.includes("\uFFFD")) {
+    throw new CliError(`the name of ${path} is not valid UTF-8`, {
+      hint: "rename it, or exclude it with ignorePatterns",
+    });
+  }
+  if (found.isDirectory()) {
+    state.entries.push({ kind: "directory", path });
+    return path;
+  }
+  if (found.isFile()) {
+    const { size, mode } = await lstat(join(state.root, path));
+    state.entries.push({ kind: "file", path, sizeBytes: size, executable: (mode & 0o100) !== 0 });
+  } else if (found.isSymbolicLink()) {
+    state.entries.push({ kind: "symlink", path, target: await readLinkInside(state.root, path) });
+  } else {
+    state.skipped.push(path);
+  }
+  return undefined;
 }
 
 /** T2: the link's text must stay inside, and so must what it really leads to (through other links). */
