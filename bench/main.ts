@@ -8,6 +8,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { benchApi } from "./api.ts";
+import { benchAuth } from "./auth.ts";
 import { releaseAll, releaseOnSignals } from "./leftovers.ts";
 import { benchLogs } from "./logs.ts";
 import type { BenchOptions, Row } from "./measure.ts";
@@ -20,6 +21,7 @@ const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promi
   queue: [benchQueue],
   logs: [benchLogs],
   api: [benchApi],
+  auth: [benchAuth],
 };
 
 const { values } = parseArgs({

@@ -1,7 +1,7 @@
 /** Invitations: sent, listed, accepted once by whom they are for, revoked, expired. */
 import { seedEnvironment, seedMember } from "@helmr/store/testing";
 import { sql } from "kysely";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { EmailMessage } from "../src/email/mailer.ts";
 import { startTestServer, type TestServer } from "./support/server.ts";
 
@@ -9,11 +9,13 @@ let server: TestServer;
 let owner: { token: string; userId: string };
 const sent: EmailMessage[] = [];
 let failing = false;
+let answer: Promise<void> | undefined;
 beforeAll(async () => {
   server = await startTestServer({
     mailer: {
       delivers: true,
       send: async (message) => {
+        await answer;
         if (failing) throw new Error("the mail server is down");
         sent.push(message);
       },
@@ -24,6 +26,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 beforeEach(async () => {
   failing = false;
+  answer = undefined;
   sent.length = 0;
   owner = await server.newMember("owner");
 });
@@ -61,6 +64,7 @@ test("an invitation is sent, listed without its link, and accepted by whom it is
   expect(Math.round(days)).toBe(7);
   expect(tokenOf(invite_url)).toMatch(/^hlmr_inv_[A-Za-z0-9_-]{43}$/);
   expect(invite_url).toMatch(/\/auth\/invitation\?token=/);
+  await vi.waitUntil(() => sent.length > 0);
   expect(sent).toMatchObject([{ to: email, text: expect.stringContaining(invite_url) }]);
   const listed = (await call(owner.token, "GET", "/invitations")).body;
   expect(listed).toMatchObject({ has_more: false });
@@ -194,6 +198,16 @@ test("an e-mail that cannot be sent leaves the invitation and its link", async (
   expect(created.status).toBe(201);
   expect(sent).toEqual([]);
   expect((await accept((await person(email)).token, created.body.invite_url)).status).toBe(200);
+});
+
+test("the answer does not wait for a mail server that says nothing", async () => {
+  const silence = Promise.withResolvers<void>();
+  answer = silence.promise;
+  const created = await call(owner.token, "POST", "/invitations", { email: newAddress(), role: "viewer" });
+  expect(created.status).toBe(201);
+  expect(sent).toEqual([]);
+  silence.resolve();
+  await vi.waitUntil(() => sent.length === 1);
 });
 
 test("so many an hour, in each organization", async () => {

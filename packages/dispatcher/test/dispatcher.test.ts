@@ -54,6 +54,25 @@ async function enqueue(ttl?: string) {
   });
 }
 
+/** Of each record of a sign-in one that is long over, and one that is to be kept. */
+async function seedSignIns(db: TestDatabase["db"]): Promise<void> {
+  const { rows } = await sql<{ id: string }>`insert into users (id, email, display_name)
+    values (gen_random_uuid(), 'a@example.com', 'A') returning id`.execute(db);
+  for (const [name, at] of [
+    ["over", sql`now() - interval '31 days'`],
+    ["kept", sql`now()`],
+  ] as const) {
+    await sql`insert into magic_links (token_hash, email, redirect_after, expires_at)
+      values (${Buffer.from(name)}, 'a@example.com', '/', ${at})`.execute(db);
+    await sql`insert into oauth_attempts (state_hash, provider, browser_hash, code_verifier, redirect_after, expires_at)
+      values (${Buffer.from(name)}, 'oidc', '', 'v', '/', ${at})`.execute(db);
+    await sql`insert into device_codes (id, device_code_hash, user_code, status, interval_seconds, expires_at)
+      values (gen_random_uuid(), ${Buffer.from(name)}, ${name}, 'pending', 5, ${at})`.execute(db);
+    await sql`insert into user_sessions (id, user_id, token_hash, kind, expires_at)
+      values (gen_random_uuid(), ${rows[0]?.id}, ${Buffer.from(name)}, 'cli', ${at})`.execute(db);
+  }
+}
+
 test("time does what it does to runs, sessions and keys, and waiting workers are told", async () => {
   const { db } = database;
   const bus = createMemoryBus();
@@ -78,6 +97,7 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
   await sql`insert into tokens (id, environment_id, status, timeout_at)
     values (${sessionId}, ${scope.environmentId}, 'pending', now() - interval '1 year')`.execute(db);
   await sql`update worker_instances set last_heartbeat_at = now() - interval '1 hour'`.execute(db);
+  await seedSignIns(db);
 
   const intervals = {
     reconcileMs: 5,
@@ -109,6 +129,14 @@ test("time does what it does to runs, sessions and keys, and waiting workers are
     await expect.poll(() => one(sql`select count(*) from tokens`)).toEqual({ count: 0 });
     await expect.poll(() => one(sql`select count(*) from discarded_artifacts`)).toEqual({ count: 0 });
     expect(await artifacts.has(digest)).toBe(false);
+    for (const table of ["magic_links", "oauth_attempts", "device_codes", "user_sessions"]) {
+      await expect
+        .poll(() => one(sql`select count(*) from ${sql.table(table)}`), { message: table })
+        .toEqual({ count: 1 });
+      expect(
+        await one(sql`select expires_at > now() - interval '1 hour' as kept from ${sql.table(table)}`),
+      ).toEqual({ kept: true });
+    }
     await expect.poll(() => one(sql`select state from worker_instances`)).toEqual({ state: "gone" });
   } finally {
     await dispatcher.stop();

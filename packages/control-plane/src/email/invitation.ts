@@ -1,10 +1,7 @@
 /** The e-mail that invites somebody. The invitation holds without it: who made it has the link. */
 import type { InvitationRow } from "@helmr/store";
 import type { FastifyBaseLogger } from "fastify";
-import type { Mailer } from "./mailer.ts";
-
-/** How long the answer to the invitation waits for the mail server. */
-const maxSendMs = 10_000;
+import type { Context } from "../context.ts";
 
 export interface InvitationEmail {
   readonly invitation: InvitationRow;
@@ -13,12 +10,12 @@ export interface InvitationEmail {
   readonly url: string;
 }
 
-/** Never rejects: a failure is in the log, without the link. */
-export async function sendInvitation(
-  mailer: Mailer,
+/** Sends it in the background, or not at all. Never throws: a failure is in the log, without the link. */
+export function sendInvitation(
+  { mailer, outbox }: Pick<Context, "mailer" | "outbox">,
   logger: Pick<FastifyBaseLogger, "warn">,
   { invitation, organizationName, invitedBy, url }: InvitationEmail,
-): Promise<void> {
+): void {
   if (!mailer.delivers) return;
   const day = invitation.expires_at.toISOString().slice(0, 10);
   const text = `${invitedBy} invites you to ${organizationName} on Helmr, with the role ${invitation.role}.
@@ -28,21 +25,13 @@ ${url}
 
 The link works once, for ${invitation.email} only. If you did not expect it, ignore this message.
 `;
-  const timeout = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => timeout.reject(new Error(`the mail server did not answer within ${maxSendMs / 1000} s`)),
-    maxSendMs,
-  );
   try {
-    const subject = `Invitation to ${organizationName}`;
-    await Promise.race([mailer.send({ to: invitation.email, subject, text }), timeout.promise]);
+    outbox.add({ to: invitation.email, subject: `Invitation to ${organizationName}`, text });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     logger.warn(
       { invitationId: invitation.id, reason },
       "an invitation could not be sent; its link still works",
     );
-  } finally {
-    clearTimeout(timer);
   }
 }

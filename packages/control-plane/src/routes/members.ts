@@ -57,7 +57,7 @@ export function memberHandlers(context: Context): MemberHandlers {
       const { email, role, expires_in_days: expiresInDays = defaultInvitationDays } = call.body;
       const created = await createInvitation(db, acting(call), { email, role, expiresInDays });
       const url = inviteUrl(context.config.publicUrl, created.token);
-      await sendInvitation(context.mailer, call.request.log, {
+      sendInvitation(context, call.request.log, {
         ...created,
         url,
         invitedBy: call.actor.label,
