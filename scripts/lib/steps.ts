@@ -26,6 +26,11 @@ const steps: readonly Step[] = [
     mend: "node packages/api/scripts/openapi.ts",
   },
   {
+    name: "API reference",
+    argv: ["node", "packages/api/scripts/api-reference.ts", "--check"],
+    mend: "node packages/api/scripts/api-reference.ts",
+  },
+  {
     name: "schema dump",
     argv: ["node", "packages/store/scripts/schema.ts", "--check"],
     mend: "node packages/store/scripts/schema.ts",
