@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { finished } from "./support/behaviours.ts";
 import { helmr, repositoryRoot } from "./support/cli.ts";
-import { api, stackClient, stackEnv } from "./support/client.ts";
+import { stackClient, stackEnv } from "./support/client.ts";
 import { type ExampleWeb, startExampleWeb } from "./support/example-web.ts";
 import { outputWhere, parked } from "./support/streams.ts";
 
@@ -87,7 +87,7 @@ describe("examples/approval", () => {
   it("is not released when nobody answers, or the request is withdrawn", async () => {
     const [silent, withdrawn] = [await start({ timeout: "1s" }), await start()];
     const [id, secret] = await linkOf(withdrawn.sessionId);
-    expect((await api("POST", `/tokens/${id}/cancel`, {})).status).toBe(200);
+    expect((await stackClient().tokens.cancel(id)).status).toBe("cancelled");
     expect(await (await complete(id, secret, {})).json()).toMatchObject({ code: "token_cancelled" });
     expect((await finished(silent.runId, silent.sessionId)).run.output).toMatchObject({ outcome: "expired" });
     expect((await finished(withdrawn.runId, withdrawn.sessionId)).run.output).toMatchObject({
@@ -119,15 +119,7 @@ describe("examples/coding-agent", () => {
 
   it("takes instructions, parks in between, and goes on in a next run after it has ended", async () => {
     const { run, session } = await stackClient().sessions.start("coding-agent-demo", {});
-    const send = async (data: unknown) => {
-      const sent = await api<{ continuation_status?: string }>(
-        "POST",
-        `/sessions/${session.id}/inputs/instructions`,
-        { data },
-      );
-      expect(sent.status).toBe(201);
-      return sent.body;
-    };
+    const instructions = stackClient().sessions.open(session.id).input("instructions");
     const saidBy = (type: string, count: number) =>
       outputWhere<Activity>(
         session.id,
@@ -136,24 +128,24 @@ describe("examples/coding-agent", () => {
       );
 
     expect((await saidBy("ready", 1)).files).toEqual(["package.json", "src/text.js", "test/text.test.js"]);
-    await send({ text: "Add a slugify function" });
+    await instructions.send({ text: "Add a slugify function" });
     expect((await saidBy("answer", 1)).text).toContain("All 2 tests pass.");
     await parked(run.id);
     expect((await stackClient().runs.retrieve(run.id)).status).toBe("waiting");
 
-    await send({ txet: "misspelled" });
+    await instructions.send({ txet: "misspelled" });
     expect((await saidBy("problem", 1)).text).toContain("must be text");
-    await send({ text: "Make slugify handle umlauts" });
+    await instructions.send({ text: "Make slugify handle umlauts" });
     expect((await saidBy("answer", 2)).text).toContain("All 3 tests pass.");
     expect((await saidBy("output", 2)).text).toContain("not ok");
-    await send({ end: true });
+    await instructions.send({ end: true });
     const result = await finished(run.id, session.id);
     expect(result.run.output).toMatchObject({ turns: 2, reason: "told to" });
 
-    expect(await send({ text: "And now?" })).toMatchObject({ continuation_status: "created" });
+    await instructions.send({ text: "And now?" });
     expect((await saidBy("ready", 2)).files).toContain("test/slugify.test.js");
     expect((await saidBy("answer", 3)).text).toContain("I am a script");
-    await send({ end: true });
+    await instructions.send({ end: true });
     const [, next] = await stackClient().sessions.open(session.id).runs();
     expect((await finished(String(next?.id), session.id)).run.output).toMatchObject({ turns: 1 });
   });

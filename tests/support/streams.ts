@@ -1,15 +1,11 @@
 /** Streams and waits of sessions on the shared stack, as a program outside uses them. */
-import { expect, vi } from "vitest";
-import { api } from "./client.ts";
+import { vi } from "vitest";
+import { api, stackClient } from "./client.ts";
 
 /** The data of all records of an output stream. */
-export async function outputOf<T>(sessionId: string, stream: string): Promise<T[]> {
-  const { status, body } = await api<{ records: { data: T }[] }>(
-    "GET",
-    `/sessions/${sessionId}/outputs/${stream}?limit=500`,
-  );
-  expect(status).toBe(200);
-  return body.records.map(({ data }) => data);
+async function outputOf<T>(sessionId: string, stream: string): Promise<T[]> {
+  const output = stackClient().sessions.open(sessionId).output(stream);
+  return (await output.list({ limit: 500 })).map(({ data }) => data as T);
 }
 
 /** Waits until `find` finds one in the output stream (2 minutes at most). */

@@ -14,6 +14,7 @@ import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { HelmrApiError, HelmrClient } from "@helmr/sdk";
 
 const { HELMR_API_URL, HELMR_API_KEY, PORT = "4600" } = process.env;
 if (!HELMR_API_URL || !HELMR_API_KEY) {
@@ -21,6 +22,7 @@ if (!HELMR_API_URL || !HELMR_API_KEY) {
   process.exit(1);
 }
 const helmr = HELMR_API_URL.replace(/\/+$/, "");
+const client = new HelmrClient({ url: helmr, apiKey: HELMR_API_KEY });
 const bodyLimitBytes = 64 * 1024;
 const timeoutMs = 15_000;
 const uuid = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
@@ -68,15 +70,14 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
 
 /** Only what the page shows. */
 async function describe(tokenId: string, response: ServerResponse): Promise<void> {
-  const found = await fetch(`${helmr}/api/tokens/${tokenId}`, {
-    headers: { authorization: `Bearer ${HELMR_API_KEY}` },
-    signal: AbortSignal.timeout(timeoutMs),
-  });
-  if (found.status === 404) return send(response, 404, { error: "there is no such request" });
-  if (!found.ok) throw new Error(`reading the token: ${found.status} ${(await found.text()).slice(0, 300)}`);
-  const { status, metadata, timeout_at } = (await found.json()) as Record<string, unknown>;
-  const { title, details } = (metadata ?? {}) as Record<string, unknown>;
-  send(response, 200, { status, title, details, answerBefore: timeout_at });
+  try {
+    const token = await client.tokens.retrieve(tokenId, { signal: AbortSignal.timeout(timeoutMs) });
+    const { title, details } = token.metadata;
+    send(response, 200, { status: token.status, title, details, answerBefore: token.timeoutAt });
+  } catch (error) {
+    if (!(error instanceof HelmrApiError) || error.status !== 404) throw error;
+    send(response, 404, { error: "there is no such request" });
+  }
 }
 
 async function forward(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
