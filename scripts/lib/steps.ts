@@ -21,14 +21,9 @@ const steps: readonly Step[] = [
     mend: "remove what is named above, or declare its entry in knip.json",
   },
   {
-    name: "openapi",
+    name: "openapi, API reference",
     argv: ["node", "packages/api/scripts/openapi.ts", "--check"],
     mend: "node packages/api/scripts/openapi.ts",
-  },
-  {
-    name: "API reference",
-    argv: ["node", "packages/api/scripts/api-reference.ts", "--check"],
-    mend: "node packages/api/scripts/api-reference.ts",
   },
   {
     name: "schema dump",

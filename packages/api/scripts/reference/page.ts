@@ -35,7 +35,7 @@ function countText(count: number): string {
 }
 
 function head({ info }: ReferenceDocument): string {
-  return `<!-- Made by packages/api/scripts/api-reference.ts from the schemas; changes here are lost. -->
+  return `<!-- Made by packages/api/scripts/openapi.ts from the schemas; changes here are lost. -->
 
 # API reference
 
