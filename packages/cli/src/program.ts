@@ -22,6 +22,7 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   task: () => import("./commands/task.ts"),
   session: () => import("./commands/session.ts"),
   run: () => import("./commands/run.ts"),
+  token: () => import("./commands/token.ts"),
   deployment: () => import("./commands/deployment.ts"),
   sandbox: () => import("./commands/sandbox.ts"),
   secret: () => import("./commands/secret.ts"),

@@ -42,7 +42,37 @@ export async function writeRun(run: Run): Promise<void> {
     ["output", jsonField(run.output)],
     ["created", run.created_at],
     ["updated", run.updated_at],
+    ...waitFields(run),
   ]);
+}
+
+/** What a waiting run waits for, since when and until when, and the command that lets it go on. */
+function waitFields({ pending_wait: wait, session_id }: Run): [string, string | undefined][] {
+  if (wait === undefined) return [];
+  const { token_id, stream, correlation_id, due_at } = wait.params;
+  const until = wait.timeout_at ?? text(due_at);
+  const correlation = text(correlation_id);
+  const waits: Record<typeof wait.kind, readonly [what: string, command: string | undefined]> = {
+    timer: ["a timer", undefined],
+    token: [`token ${text(token_id)}`, `helmr token complete ${text(token_id)} --data <json>`],
+    stream: [
+      `input on ${text(stream)}${correlation === "" ? "" : ` with correlation id ${correlation}`}`,
+      `helmr session input send ${session_id} ${text(stream)}${correlation === "" ? "" : ` --correlation-id ${shellWord(correlation)}`} --data <json>`,
+    ],
+  };
+  const [what, command] = waits[wait.kind];
+  return [
+    ["waits for", what],
+    ["since", wait.created_at],
+    ["until", until === "" ? undefined : until],
+    ["to go on", command],
+    ["wait tags", wait.tags?.join(", ")],
+    ["wait metadata", jsonField(wait.metadata)],
+  ];
+}
+
+function shellWord(value: string): string {
+  return /^[\w.:@/-]+$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`;
 }
 
 function jsonField(value: unknown): string | undefined {

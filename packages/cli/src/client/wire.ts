@@ -21,7 +21,9 @@ export type {
   Secret,
   Session,
   SessionStart,
+  StreamRecord,
   Task,
+  Token,
 } from "@helmr/api";
 
 type Api = typeof import("@helmr/api");

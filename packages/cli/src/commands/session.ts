@@ -3,12 +3,13 @@ import type { Command } from "commander";
 import type { Session } from "../client/wire.ts";
 import { declare, inEnvironment } from "../command.ts";
 import { type EnvironmentOptions, withApi } from "../context.ts";
-import { usageError } from "../errors.ts";
 import { note, writeFields, writeJson, writeTable } from "../output.ts";
+import { type AddressOptions, address, addressed } from "../session-address.ts";
 import { integer } from "../values.ts";
 import { registerSessionStart } from "./session-start.ts";
+import { registerSessionStreams } from "./session-streams.ts";
 
-type AddressOptions = EnvironmentOptions & { readonly externalId?: string; readonly reason?: string };
+type EndOptions = AddressOptions & { readonly reason?: string };
 
 const exampleSession = "01990000-0000-7000-8000-000000000002";
 
@@ -45,29 +46,7 @@ export function register(program: Command): void {
   ])
     .option("--reason <text>", "kept with the session")
     .action(end("close"));
-}
-
-function addressed(group: Command, name: string, summary: string, examples: readonly string[]): Command {
-  return inEnvironment(declare(group, `${name} [session]`, summary, examples)).option(
-    "--external-id <id>",
-    "name the session by its external id",
-  );
-}
-
-/** `{S}` of contract 3: the path and query that name a session; `action` is what comes after it. */
-function address(
-  id: string | undefined,
-  options: AddressOptions,
-  action = "",
-): { path: string; query: Record<string, string> } {
-  if ((id === undefined) === (options.externalId === undefined)) {
-    throw usageError(
-      "name the session by its id or by --external-id, one of the two",
-      "`helmr session list` shows both",
-    );
-  }
-  if (id !== undefined) return { path: `/sessions/${encodeURIComponent(id)}${action}`, query: {} };
-  return { path: `/sessions/by-external-id${action}`, query: { external_id: options.externalId ?? "" } };
+  registerSessionStreams(group);
 }
 
 const list = (
@@ -120,7 +99,7 @@ const runs = (id: string | undefined, options: AddressOptions): Promise<void> =>
     );
   });
 
-function end(action: "cancel" | "close"): (id: string | undefined, options: AddressOptions) => Promise<void> {
+function end(action: "cancel" | "close"): (id: string | undefined, options: EndOptions) => Promise<void> {
   return (id, options) =>
     withApi(options, async (api) => {
       const { path, query } = address(id, options, `/${action}`);
