@@ -107,6 +107,20 @@ describe("builds", () => {
     expect(built.record.messages).toContain("bun install --frozen-lockfile");
   });
 
+  it.each(["nope-nope", "/opt/nope"])(
+    "says that the program %s of a run step is not there",
+    async (program) => {
+      const { outcome } = await bench.build(
+        project({ tasks: hello, image: `.run(["${program}", "--flag"])` }),
+      );
+      expect(outcome).toMatchObject({
+        status: "failed",
+        failure_kind: "image_preparation",
+        message: `image preparation: image main (sandbox box) step 2/2: run ${program} --flag: there is no program "${program}" in the guest; install it in an earlier step of the image, or give the path it has there`,
+      });
+    },
+  );
+
   it("keeps caches between builds and secrets out of layers and events", async () => {
     const image = (text: string) =>
       `.run(["sh", "-c", "cat /run/token | wc -c; cat /cache/n 2>/dev/null; echo ${text} >> /cache/n; ls /cache > /listing"], { cache: [{ mountPath: "/cache", cache: cache("c1") }], secrets: [{ mountPath: "/run/token", secret: "npm.token" }] })`;

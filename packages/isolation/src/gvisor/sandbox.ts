@@ -95,6 +95,9 @@ export class Sandbox {
 
   async #throwFailure(): Promise<void> {
     const detail = await this.#failure();
+    const program = detail === undefined ? undefined : missingProgram(detail);
+    if (program !== undefined)
+      throw new IsolationError("spec", `there is no program ${JSON.stringify(program)} in the guest`);
     if (detail !== undefined)
       throw new IsolationError("sandbox", `runsc could not start the guest: ${detail}`);
   }
@@ -103,7 +106,8 @@ export class Sandbox {
   async #failure(): Promise<string | undefined> {
     const log = await readFile(path.join(this.#options.bundle, "runsc.log"), "utf8").catch(() => "");
     const messages = [...log.matchAll(/"msg":"((?:[^"\\]|\\.)*)","level":"error"/g)];
-    return messages.at(-1)?.[1]?.slice(0, 2000);
+    const text = messages.at(-1)?.[1];
+    return text === undefined ? undefined : String(JSON.parse(`"${text}"`)).slice(0, 2000);
   }
 
   /** How the guest ended, without knowing about memory (the cgroup does). */
@@ -162,6 +166,13 @@ export class Sandbox {
     const result = await tryHostCommand(runscPath, all, { layer: "sandbox", timeoutMs });
     if (!result.ok) throw new IsolationError("sandbox", `runsc ${args[0]} failed: ${result.detail}`);
   }
+}
+
+/** The program of the guest that runsc did not find, by name or by path. */
+function missingProgram(detail: string): string | undefined {
+  const byName = /error finding executable "(.*?)" in PATH/.exec(detail);
+  const byPath = /failed to load (\/.*?): no such file or directory/.exec(detail);
+  return (byName ?? byPath)?.[1];
 }
 
 function globalFlags(options: SandboxOptions): string[] {

@@ -80,7 +80,7 @@ async function fail(tx: Tx, build: LockedBuild, failure: BuildFailure): Promise<
     {
       kind: "deployment.failed",
       severity: "error",
-      message: step === undefined ? message : `${step}: ${message}`,
+      message: step === undefined || message.includes(step) ? message : `${step}: ${message}`,
       attributes: { status: "failed", ...error },
     },
   ]);

@@ -9,7 +9,7 @@ import { chown, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageStep } from "@helmr/api";
 import type { GuestMount, GuestNetwork, GuestSpec } from "@helmr/isolation";
-import { unmount } from "@helmr/isolation";
+import { IsolationError, unmount } from "@helmr/isolation";
 import { execa } from "execa";
 import { BuildFailure, messageOf } from "../failure.ts";
 import { describeEnd, type GuestProcessEnd, runGuestProcess } from "../guest-process.ts";
@@ -80,11 +80,15 @@ async function runProgram({ context, step, name }: RunStepOptions, spec: GuestSp
     });
   } catch (error) {
     context.signal.throwIfAborted();
-    throw new BuildFailure(
-      "image_preparation",
-      `image preparation: ${name}: could not run: ${messageOf(error)}`,
-      { step: name, outputTail: output.tail(), cause: error },
-    );
+    const why =
+      error instanceof IsolationError && error.layer === "spec"
+        ? `${messageOf(error)}; install it in an earlier step of the image, or give the path it has there`
+        : `could not run: ${messageOf(error)}`;
+    throw new BuildFailure("image_preparation", `image preparation: ${name}: ${why}`, {
+      step: name,
+      outputTail: output.tail(),
+      cause: error,
+    });
   }
   if (end.reason === "exited" && end.code === 0) return;
   const why = describeEnd(end, { timeoutMs: stepTimeoutMs, memoryMib: spec.resources.memoryMib });
