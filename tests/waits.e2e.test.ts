@@ -33,6 +33,11 @@ describe("timers", () => {
     ]);
   });
 
+  it("that a task ends beside, before, while or after its guest is saved, lose no end", async () => {
+    const runs = await Promise.all([4900, 5050, 5200, 5400].map((ms) => runTask("ends-beside-wait", { ms })));
+    for (const { run } of runs) expect(run.status).toBe("succeeded");
+  });
+
   it("one at a time", async () => {
     const result = await runTask("waits-twice");
     expect(result.run.output).toEqual(["fulfilled", "ConcurrentWaitError"]);

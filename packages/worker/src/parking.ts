@@ -13,6 +13,7 @@
  *      fails lets the guest go on as if nothing had happened.
  *  I2  A checkpoint that was not recorded is removed from the store.
  *  I3  A run whose saving failed tries again with a growing pause, `maxTries` times for one wait; then it stays hot.
+ *  I4  A run whose end is known is not parked.
  */
 import type { Logger } from "pino";
 import type { AppendQueue } from "./append-queue.ts";
@@ -31,6 +32,8 @@ export interface ParkingOptions {
   readonly queue: AppendQueue;
   /** How long a wait stays hot. */
   readonly afterMs: number;
+  /** Whether the attempt's end is known: then there is nothing to go on with. */
+  readonly isDecided: () => boolean;
   readonly onParked: () => void;
   readonly onFailure: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -107,6 +110,9 @@ export class Parking {
       await queue.flush();
       await session.hold();
       heldAt = performance.now();
+      // I4: everything the guest sent is handled now. A task that has ended beside its wait was saved for nothing: its
+      // end, which counts as delivered, would never be sent again.
+      if (this.#options.isDecided()) return false;
       await queue.flush();
       const saved = await checkpoints.save(guest.disk.mountPoint, async (directory) => {
         const from = performance.now();

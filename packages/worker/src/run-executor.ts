@@ -101,6 +101,7 @@ class Execution {
   /** Aborts reports: the lease is lost or the worker stops (I1). */
   readonly #abandoned = new AbortController();
   readonly #decided = Promise.withResolvers<RunReport | undefined>();
+  #isDecided = false;
   #stop: Stop | undefined;
   #guest: RunGuest | undefined;
   readonly #redactor: Redactor;
@@ -279,9 +280,10 @@ class Execution {
         calls: this.#calls,
         queue: this.#queue,
         afterMs,
+        isDecided: () => this.#isDecided,
         onParked: () => {
           this.#stop = { kind: "parked" };
-          this.#decided.resolve(undefined);
+          this.#decide(undefined);
         },
         onFailure: (error) => this.#onReportFailure(error),
         signal: this.#abandoned.signal,
@@ -289,6 +291,12 @@ class Execution {
       },
       () => this.#guest,
     );
+  }
+
+  /** The first decision counts. */
+  #decide(report: RunReport | undefined): void {
+    this.#isDecided = true;
+    this.#decided.resolve(report);
   }
 
   /** Nothing is reported any more (I1). */
@@ -413,7 +421,7 @@ class Execution {
       this.#violation("sent an output that is no JSON");
       return;
     }
-    this.#decided.resolve(this.#stop === undefined ? reportOfOutcome(outcome) : this.#stopReport());
+    this.#decide(this.#stop === undefined ? reportOfOutcome(outcome) : this.#stopReport());
   }
 
   #answer(callId: number, result: CallResult): void {
@@ -426,12 +434,12 @@ class Execution {
 
   #guestEnded(end: SessionEnd): void {
     const memoryMib = this.#run.sandbox.definition.resources.memory_mib;
-    this.#decided.resolve(this.#stop === undefined ? reportOfEnd(end, memoryMib) : this.#stopReport());
+    this.#decide(this.#stop === undefined ? reportOfEnd(end, memoryMib) : this.#stopReport());
   }
 
   #cancel(reason: string, force: boolean): void {
     this.#halt({ kind: "cancel", reason }, reason);
-    if (force) this.#decided.resolve(this.#stopReport());
+    if (force) this.#decide(this.#stopReport());
   }
 
   /** Tell the task first, kill when the grace is over. Repeated requests change nothing. */
@@ -444,7 +452,7 @@ class Execution {
       return;
     }
     this.#guest.session.send({ type: "run.cancel", reason, grace_ms: cancelGraceMs }).catch(() => undefined);
-    this.#timers.push(setTimeout(() => this.#decided.resolve(this.#stopReport()), cancelGraceMs));
+    this.#timers.push(setTimeout(() => this.#decide(this.#stopReport()), cancelGraceMs));
   }
 
   /** I1 */
@@ -454,7 +462,7 @@ class Execution {
     this.#queue.abandon();
     this.#abandoned.abort(new Error("the lease is lost"));
     this.#preparation.abort(new Error("the lease is lost"));
-    this.#decided.resolve(undefined);
+    this.#decide(undefined);
   }
 
   #stopReport(): RunReport | undefined {
