@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { apiKeyScopes } from "@helmr/api";
 import { createFolderStore } from "@helmr/artifacts";
 import { createControlPlane } from "@helmr/control-plane";
-import { createMemoryBus } from "@helmr/coordination";
+import { createMemoryBus, type LiveBus } from "@helmr/coordination";
 import {
   type ClaimedRun,
   claimRuns,
@@ -34,6 +34,7 @@ export interface ApiFixture extends AsyncDisposable {
   readonly url: string;
   readonly apiKey: string;
   readonly db: Database;
+  readonly bus: LiveBus;
   readonly scope: Scope;
 }
 
@@ -82,7 +83,7 @@ async function startParts(
     logger: pino({ level: "error" }, pino.destination(2)),
   });
   parts.defer(() => controlPlane.close());
-  return { url: await controlPlane.listen({ host: "127.0.0.1", port: 0 }), apiKey, db, scope };
+  return { url: await controlPlane.listen({ host: "127.0.0.1", port: 0 }), apiKey, db, bus, scope };
 }
 
 const tasks = 10;

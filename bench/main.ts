@@ -12,8 +12,10 @@ import { benchAuth } from "./auth.ts";
 import { releaseAll, releaseOnSignals } from "./leftovers.ts";
 import { benchLogs } from "./logs.ts";
 import type { BenchOptions, Row } from "./measure.ts";
+import { benchParkedRuns } from "./parked-runs.ts";
 import { benchQueue } from "./queue.ts";
 import { benchColdStart, benchLifecycle, benchPooledStart } from "./runs.ts";
+import { benchHotWaits, benchParkedWaits } from "./waits.ts";
 
 const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promise<Row[]>)[]>> = {
   start: [benchPooledStart, benchColdStart],
@@ -22,6 +24,7 @@ const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promi
   logs: [benchLogs],
   api: [benchApi],
   auth: [benchAuth],
+  waits: [benchHotWaits, benchParkedWaits, benchParkedRuns],
 };
 
 const { values } = parseArgs({
@@ -53,8 +56,17 @@ await releaseAll();
 
 if (!values.json) {
   const table = new Table({
-    head: ["name", "p50 ms", "p95 ms", "per second", "ratio", "runs", "what, and what it does not measure"],
-    colWidths: [null, null, null, null, null, null, 72],
+    head: [
+      "name",
+      "p50 ms",
+      "p95 ms",
+      "per second",
+      "ratio",
+      "MB",
+      "runs",
+      "what, and what it does not measure",
+    ],
+    colWidths: [null, null, null, null, null, null, null, 72],
     wordWrap: true,
     style: { head: [], border: [] },
   });
@@ -66,6 +78,7 @@ if (!values.json) {
       cell(row.p95_ms),
       cell(row.per_second),
       cell(row.ratio),
+      row.bytes === undefined ? "" : (row.bytes / 1e6).toFixed(1),
       row.runs,
       row.note ?? "",
     ]);

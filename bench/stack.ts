@@ -17,13 +17,23 @@ export interface BenchStack extends AsyncDisposable {
   readonly client: HelmrClient;
 }
 
-/** `guestsPerSandbox`: 0 makes every start a cold one. */
-export async function startBenchStack(pool: { readonly guestsPerSandbox: number }): Promise<BenchStack> {
+export interface BenchStackOptions {
+  /** 0 makes every start a cold one. */
+  readonly guestsPerSandbox: number;
+  /** How long a waiting run keeps its guest. */
+  readonly parkAfterMs?: number;
+}
+
+export async function startBenchStack({
+  guestsPerSandbox,
+  parkAfterMs,
+}: BenchStackOptions): Promise<BenchStack> {
   const dataDir = await mkdtemp(join(tmpdir(), "helmr-bench-"));
   const starting = startDevStack({
     dataDir,
     logger: pino({ level: process.env.HELMR_LOG_LEVEL ?? "error" }, pino.destination(2)),
-    pool: { perSandbox: pool.guestsPerSandbox },
+    pool: { perSandbox: guestsPerSandbox },
+    ...(parkAfterMs === undefined ? {} : { parkAfterMs }),
   });
   const dispose = hold(async () => {
     const started = await starting.catch(() => undefined); // its failure is the caller's to report
