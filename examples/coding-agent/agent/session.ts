@@ -5,7 +5,7 @@ import { logger, metadata, streams, type TaskContext } from "@helmr/sdk";
 import { Memory } from "./memory.ts";
 import type { Model } from "./model.ts";
 import { instruction, type Options } from "./schemas.ts";
-import { listFiles } from "./tools.ts";
+import { type Detail, listFiles } from "./tools.ts";
 import { type Activity, takeTurn } from "./turn.ts";
 
 const instructions = streams.input("instructions", { schema: instruction });
@@ -32,6 +32,7 @@ export async function converse(
 
   let turns = 0;
   const end = async (reason: string): Promise<Summary> => {
+    metadata.patch({ state: "ended", turns });
     await say({ type: "ended", reason, turns });
     return { turns, reason, files: await listFiles(workspace) };
   };
@@ -68,10 +69,10 @@ export async function converse(
 
 async function say(activity: Activity): Promise<void> {
   await activities.append(activity);
-  if (activity.type !== "output") logger.info(lineOf(activity));
+  if (activity.type !== "output" && activity.type !== "file") logger.info(lineOf(activity));
 }
 
-function lineOf(activity: Exclude<Activity, { type: "output" }>): string {
+function lineOf(activity: Exclude<Activity, Detail>): string {
   if (activity.type === "ready") return `ready: ${activity.files.length} files`;
   if (activity.type === "tool") return `${activity.ok ? "+" : "-"} ${activity.summary}`;
   if (activity.type === "ended") return `ended: ${activity.reason}`;

@@ -17,7 +17,13 @@ export interface ToolResult {
   readonly ok: boolean;
   /** For whoever watches: one line. */
   readonly summary: string;
+  /** For whoever watches closely. */
+  readonly detail?: Detail;
 }
+/** What a command printed; what was written. */
+export type Detail =
+  | { readonly type: "output"; readonly text: string }
+  | { readonly type: "file"; readonly path: string; readonly text: string };
 export interface ToolContext {
   readonly workspace: string;
   readonly signal: AbortSignal;
@@ -70,7 +76,13 @@ const tools: readonly Tool[] = [
       if (bytes > limits.fileBytes) throw new Error(`content is larger than ${limits.fileBytes} bytes`);
       await mkdir(dirname(file), { recursive: true });
       await writeFile(file, input.content);
-      return { ok: true, text: "written", summary: `wrote ${input.path}, ${bytes} bytes` };
+      const name = relative(await realpath(workspace), file);
+      return {
+        ok: true,
+        text: "written",
+        summary: `wrote ${name}, ${bytes} bytes`,
+        detail: { type: "file", path: name, text: keepEnds(input.content, limits.shownCharacters) },
+      };
     },
   },
   {
@@ -87,9 +99,11 @@ const tools: readonly Tool[] = [
         : exitCode === null
           ? "killed by a signal"
           : `exit code ${exitCode}`;
+      const text = `${end}\n${keepEnds(output, limits.shownCharacters)}`;
       return {
         ok: exitCode === 0,
-        text: `${end}\n${keepEnds(output, limits.shownCharacters)}`,
+        text,
+        detail: { type: "output", text },
         summary: `${argv.join(" ").slice(0, 200)}: ${end}`,
       };
     },

@@ -1,7 +1,7 @@
 /** One instruction: the model and its tools take turns until the model has nothing more to do. */
 import type { Message, Model } from "./model.ts";
 import { limits } from "./settings.ts";
-import { type ToolContext, toolDescriptions, useTool } from "./tools.ts";
+import { type Detail, type ToolContext, toolDescriptions, useTool } from "./tools.ts";
 
 /** What the agent does, record by record, for whoever watches. */
 export type Activity =
@@ -9,7 +9,7 @@ export type Activity =
   | { readonly type: "instruction"; readonly text: string }
   | { readonly type: "thought"; readonly text: string }
   | { readonly type: "tool"; readonly name: string; readonly ok: boolean; readonly summary: string }
-  | { readonly type: "output"; readonly text: string }
+  | Detail
   | { readonly type: "answer"; readonly text: string; readonly steps: number }
   | { readonly type: "problem"; readonly text: string }
   | { readonly type: "ended"; readonly reason: string; readonly turns: number };
@@ -41,10 +41,10 @@ export async function takeTurn(
     if (answer.content) await say({ type: "thought", text: answer.content });
     for (const call of answer.tool_calls) {
       const { name } = call.function;
-      const { ok, text, summary } = await useTool(name, call.function.arguments, tools);
+      const { ok, text, summary, detail } = await useTool(name, call.function.arguments, tools);
       turn.push({ role: "tool", tool_call_id: call.id, content: text });
       await say({ type: "tool", name, ok, summary });
-      if (name === "run_command") await say({ type: "output", text });
+      if (detail !== undefined) await say(detail);
     }
   }
   const text = `I stopped after ${limits.steps} steps; say "go on" if that was too early.`;
