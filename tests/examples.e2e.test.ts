@@ -135,14 +135,16 @@ describe("examples/coding-agent", () => {
 
     await instructions.send({ txet: "misspelled" });
     expect((await saidBy("problem", 1)).text).toContain("must be text");
-    await instructions.send({ text: "Make slugify handle umlauts" });
+    const data = JSON.stringify({ text: "Make slugify handle umlauts" });
+    const sent = ["session", "input", "send", session.id, "instructions", "--data", data];
+    expect((await helmr(sent, { env: stackEnv() })).exitCode).toBe(0);
     expect((await saidBy("answer", 2)).text).toContain("All 3 tests pass.");
     expect((await saidBy("output", 2)).text).toContain("not ok");
     await instructions.send({ end: true });
     const result = await finished(run.id, session.id);
     expect(result.run.output).toMatchObject({ turns: 2, reason: "told to" });
 
-    await instructions.send({ text: "And now?" });
+    expect((await instructions.send({ text: "And now?" })).continuationStatus).toBe("created");
     expect((await saidBy("ready", 2)).files).toContain("test/slugify.test.js");
     expect((await saidBy("answer", 3)).text).toContain("I am a script");
     await instructions.send({ end: true });
