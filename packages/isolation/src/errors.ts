@@ -1,7 +1,18 @@
 /** The one error type of this package: which layer failed, and what the operator can do about it. */
 
-/** `host`: a tool or kernel feature of this machine; `spec`: the caller asked for something impossible; `checkpoint`: an image that cannot be used. */
-export type IsolationLayer = "host" | "network" | "filesystem" | "cgroup" | "sandbox" | "spec" | "checkpoint";
+/**
+ * `host`: a tool or kernel feature of this machine; `spec`: the caller asked for something impossible; `program`: what was to
+ * be started is not in the guest's root; `checkpoint`: an image that cannot be used.
+ */
+export type IsolationLayer =
+  | "host"
+  | "network"
+  | "filesystem"
+  | "cgroup"
+  | "sandbox"
+  | "spec"
+  | "program"
+  | "checkpoint";
 
 export class IsolationError extends Error {
   override readonly name = "IsolationError";

@@ -10,13 +10,15 @@
  *
  *  I1  Nothing of the author's runs on the host: only guests execute it.
  *  I2  After a lost lease nothing is reported; after any end the build's folder is gone.
+ *  I3  The source is unpacked at most once, and only when a step needs it: the same source deployed again, its catalog and
+ *      layers still here, costs nothing of its size (docs/decisions/0005).
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BuildAssignment, BuiltSandbox, Catalog, CatalogSandbox } from "@helmr/api";
 import type { ArtifactStore } from "@helmr/artifacts";
-import { pullImage, resolveImage } from "@helmr/artifacts/images";
+import { pullImage, resolveImage, type StoredImage } from "@helmr/artifacts/images";
 import {
   type Isolation,
   type IsolationCapabilities,
@@ -31,11 +33,11 @@ import { type BuildGuard, guardBuild } from "./build-guard.ts";
 import { installAndIndex } from "./build-guest.ts";
 import { type PreparedSource, prepareSource } from "./build-source.ts";
 import type { CacheFolders } from "./caches.ts";
-import type { CatalogCache } from "./catalog-cache.ts";
+import type { CatalogCache, CatalogInputs, CopyInputs } from "./catalog-cache.ts";
 import { type BuildReport, type ControlPlaneClient, LeaseLostError } from "./control-plane-client.ts";
 import { BuildFailure, headOf, messageOf, tailOf } from "./failure.ts";
 import type { Heartbeats } from "./heartbeats.ts";
-import type { ImageBuildContext, ImageState } from "./image-builder/build-context.ts";
+import type { ImageBuildContext, ImageState, PreparedBuild } from "./image-builder/build-context.ts";
 import { buildImage, secretNames } from "./image-builder/image-builder.ts";
 import { keyOf } from "./image-builder/layer-key.ts";
 import { baseReferenceOf, type LayerStore } from "./image-builder/layer-store.ts";
@@ -43,8 +45,8 @@ import { checkNode } from "./image-builder/node-check.ts";
 import { resolveImageUser } from "./image-user.ts";
 import { Redactor } from "./redact.ts";
 import { type GuestKind, guestKind } from "./run-guest.ts";
-import { type BuildRegistry, writeRegistryConfig } from "./sdk-access.ts";
-import type { SdkRegistry } from "./sdk-registry.ts";
+import { writeRegistryConfig } from "./sdk-access.ts";
+import type { RegistryAccess, SdkRegistry } from "./sdk-registry.ts";
 
 export interface BuildExecutorOptions {
   readonly client: ControlPlaneClient;
@@ -98,6 +100,11 @@ export class BuildExecutor {
   }
 }
 
+interface CatalogSource {
+  readonly base: StoredImage;
+  readonly cached: CatalogInputs;
+}
+
 class Execution {
   readonly #build: BuildAssignment;
   readonly #options: BuildExecutorOptions;
@@ -107,6 +114,8 @@ class Execution {
   readonly #dir: string;
   readonly #sourceDir: string;
   #guard: BuildGuard | undefined;
+  #prepared: Promise<PreparedBuild & { readonly source: PreparedSource }> | undefined;
+  #access: RegistryAccess | undefined;
   #redactor = new Redactor([]);
 
   constructor(build: BuildAssignment, options: BuildExecutorOptions, workerStops: AbortSignal) {
@@ -152,9 +161,27 @@ class Execution {
   }
 
   async #execute(): Promise<BuildReport> {
-    const { artifacts, sdkRegistry, onBuilt } = this.#options;
     await mkdir(this.#dir, { recursive: true, mode: 0o755 });
     this.#guard = guardBuild(this.#dir);
+    try {
+      const inputs = await this.#catalogInputs();
+      const catalog = await this.#catalog(inputs);
+      const sandboxes = await this.#buildSandboxes(catalog, inputs.cached);
+      this.#options.onBuilt(sandboxes.map(({ built }) => guestKind({ ...this.#build, sandbox: built })));
+      return { status: "built", catalog, sandboxes };
+    } finally {
+      this.#access?.close();
+    }
+  }
+
+  /** I3 */
+  #prepare(): Promise<PreparedBuild & { readonly source: PreparedSource }> {
+    this.#prepared ??= this.#unpack();
+    return this.#prepared;
+  }
+
+  async #unpack(): Promise<PreparedBuild & { readonly source: PreparedSource }> {
+    const { artifacts, sdkRegistry } = this.#options;
     this.#events.step("source: unpacking", { phase: "source" });
     const source = await prepareSource(
       artifacts,
@@ -163,16 +190,9 @@ class Execution {
       sdkRegistry.ownVersion,
     );
     this.#sayManager(source);
-    const access = sdkRegistry.open(source.specs);
-    try {
-      const registry = await writeRegistryConfig(join(this.#dir, "registry"), access, sdkRegistry);
-      const catalog = await this.#installAndIndex(source, registry);
-      const sandboxes = await this.#buildSandboxes(catalog, registry);
-      onBuilt(sandboxes.map(({ built }) => guestKind({ ...this.#build, sandbox: built })));
-      return { status: "built", catalog, sandboxes };
-    } finally {
-      access.close();
-    }
+    this.#access = sdkRegistry.open(source.specs);
+    const registry = await writeRegistryConfig(join(this.#dir, "registry"), this.#access, sdkRegistry);
+    return { source, registry, sourceDir: this.#sourceDir };
   }
 
   /** Ends the build's work: the lease is lost, the worker stops, or a limit of the whole build is reached. */
@@ -190,25 +210,38 @@ class Execution {
     );
   }
 
-  async #installAndIndex(source: PreparedSource, registry: BuildRegistry): Promise<Catalog> {
-    const { baseImage, imagesDir, layers, capabilities, resources, networkDeny } = this.#options;
-    const { isolation, bundleDir, bunPath, bunVersion, caches, catalogs } = this.#options;
+  async #catalogInputs(): Promise<CatalogSource> {
+    const { baseImage, imagesDir, bundleDir, bunVersion } = this.#options;
     const signal = this.#signal;
     const base =
       (await resolveImage(imagesDir, baseImage)) ?? (await pullImage(baseImage, imagesDir, { signal }));
-    const inputs = {
+    const cached = {
       environmentId: this.#build.environment_id,
       sourceDigest: this.#build.source_digest,
       guestBundle: await readFile(join(bundleDir, "DIGEST"), "utf8"),
       base: base.digest,
       bunVersion,
     };
-    const known = await catalogs.find(inputs);
+    return { base, cached };
+  }
+
+  async #catalog({ base, cached }: CatalogSource): Promise<Catalog> {
+    const { catalogs } = this.#options;
+    const known = await catalogs.find(cached);
     if (known !== undefined) {
       this.#events.step("dependencies and index: this source was built before (cached)", { phase: "index" });
       return known;
     }
-    const catalog = await installAndIndex(
+    const catalog = await this.#installAndIndex(base);
+    await catalogs.keep(cached, catalog);
+    return catalog;
+  }
+
+  async #installAndIndex(base: StoredImage): Promise<Catalog> {
+    const { isolation, bundleDir, bunPath, caches, layers, capabilities, resources, networkDeny } =
+      this.#options;
+    const { source, registry, sourceDir } = await this.#prepare();
+    return installAndIndex(
       {
         isolation,
         bundleDir,
@@ -216,11 +249,11 @@ class Execution {
         caches,
         registry,
         networkDeny,
-        signal,
+        signal: this.#signal,
         root: await layers.root([baseReferenceOf(base)]),
         path: base.env.PATH ?? "/usr/local/bin:/usr/bin:/bin",
         scratchDir: this.#dir,
-        sourceDir: this.#sourceDir,
+        sourceDir,
         environmentId: this.#build.environment_id,
         loopDevices: capabilities.limits.disk,
         resources: { ...resources, diskMib: buildDiskMib },
@@ -228,18 +261,25 @@ class Execution {
       },
       source,
     );
-    await catalogs.keep(inputs, catalog);
-    return catalog;
   }
 
-  async #buildSandboxes(catalog: Catalog, registry: BuildRegistry) {
+  async #buildSandboxes(catalog: Catalog, cached: CatalogInputs) {
     const secrets = await this.#secretValues(catalog.sandboxes);
+    const known = await this.#options.catalogs.findCopies(cached);
+    const copies: Record<string, CopyInputs> = { ...known };
+    const describeCopy: ImageBuildContext["describeCopy"] = async (what, describe) => {
+      const inputs = copies[what] ?? (await describe());
+      copies[what] = inputs;
+      return inputs;
+    };
     const sandboxes: { sandbox_id: string; fingerprint: string; built: BuiltSandbox }[] = [];
     for (const definition of catalog.sandboxes) {
-      const built = await this.#buildSandbox(definition, registry, secrets);
+      const built = await this.#buildSandbox(definition, describeCopy, secrets);
       const fingerprint = `sha256:${keyOf({ definition, image: built.image.digest })}`;
       sandboxes.push({ sandbox_id: definition.id, fingerprint, built });
     }
+    if (Object.keys(copies).length > Object.keys(known).length)
+      await this.#options.catalogs.keepCopies(cached, copies);
     return sandboxes;
   }
 
@@ -258,7 +298,7 @@ class Execution {
 
   async #buildSandbox(
     definition: CatalogSandbox,
-    registry: BuildRegistry,
+    describeCopy: ImageBuildContext["describeCopy"],
     secrets: ReadonlyMap<string, string>,
   ): Promise<BuiltSandbox> {
     const { layers, isolation, nodeChecksDir } = this.#options;
@@ -272,7 +312,7 @@ class Execution {
     }
     const label = `image ${definition.image.id} (sandbox ${definition.id})`;
     const state = await buildImage(
-      this.#imageContext(definition, registry, secrets),
+      this.#imageContext(definition, describeCopy, secrets),
       definition.image,
       label,
     );
@@ -315,7 +355,7 @@ class Execution {
 
   #imageContext(
     definition: CatalogSandbox,
-    registry: BuildRegistry,
+    describeCopy: ImageBuildContext["describeCopy"],
     secrets: ReadonlyMap<string, string>,
   ): ImageBuildContext {
     const { isolation, layers, imagesDir, caches, workerKey, networkDeny, resources } = this.#options;
@@ -326,11 +366,11 @@ class Execution {
       caches,
       workerKey,
       networkDeny,
-      registry,
+      prepare: () => this.#prepare(),
+      describeCopy,
       secrets,
       environmentId: this.#build.environment_id,
       scratchDir: this.#dir,
-      sourceDir: this.#sourceDir,
       network: definition.network,
       resources: { ...resources, diskMib: buildDiskMib },
       signal: this.#signal,

@@ -39,6 +39,14 @@ it.each(["{", "{}", '{"format":1}'])("takes a damaged file (%s) for nothing", as
   expect(await cache.find(inputs)).toBeUndefined();
 });
 
+it("knows what images copied from the same source, and of no other", async () => {
+  const copies = { '["src",[]]': { content: "ab", file: "src" } };
+  await cache.keepCopies(inputs, copies);
+  expect(await cache.findCopies({ ...inputs })).toEqual(copies);
+  expect(await cache.findCopies({ ...inputs, sourceDigest: "sha256:another" })).toEqual({});
+  expect(await cache.find(inputs)).toBeUndefined();
+});
+
 it("keeps 500 catalogs at most, the newest", async () => {
   for (let n = 0; n < 503; n += 1) await cache.keep({ ...inputs, sourceDigest: `sha256:${n}` }, catalog);
   expect(await readdir(dir)).toHaveLength(500);

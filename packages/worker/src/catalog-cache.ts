@@ -8,6 +8,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Catalog, catalog as catalogSchema } from "@helmr/api";
+import { z } from "zod";
 import { keyOf } from "./image-builder/layer-key.ts";
 
 /** What decides a catalog; all digests or versions. */
@@ -19,8 +20,19 @@ export interface CatalogInputs {
   readonly bunVersion: string | undefined;
 }
 
-/** A catalog is at most 4 MiB, most are a few KiB: 500 of them are bounded by 2 GiB and usually take 10 MiB. */
-const maxCatalogs = 500;
+/** What stands for a copied part of a source in a layer's key. */
+export interface CopyInputs {
+  /** Digest of the tree. */
+  readonly content: string;
+  /** The name of the file or folder that is copied. */
+  readonly file: string;
+}
+
+const copiesSchema = z.record(z.string(), z.strictObject({ content: z.string(), file: z.string() }));
+export type Copies = Readonly<Record<string, CopyInputs>>;
+
+/** A catalog is at most 4 MiB, most are a few KiB: 500 files are bounded by 2 GiB and usually take 10 MiB. */
+const maxFiles = 500;
 
 export class CatalogCache {
   readonly #dir: string;
@@ -30,34 +42,49 @@ export class CatalogCache {
   }
 
   /** Undefined when this source was not indexed before, or what was kept does not read as a catalog of this version. */
-  async find(inputs: CatalogInputs): Promise<Catalog | undefined> {
-    const file = this.#file(inputs);
-    const text = await readFile(file, "utf8").catch(ignoreMissing);
-    if (text === undefined) return undefined;
-    const parsed = catalogSchema.safeParse(parseJson(text));
-    if (!parsed.success) return undefined;
-    const now = new Date();
-    await utimes(file, now, now);
-    return parsed.data;
+  find(inputs: CatalogInputs): Promise<Catalog | undefined> {
+    return this.#read(this.#file(inputs, "json"), catalogSchema);
   }
 
   /** Keep a catalog; the longest unused ones go when there are too many. */
   async keep(inputs: CatalogInputs, catalog: Catalog): Promise<void> {
+    await this.#write(this.#file(inputs, "json"), catalog);
+  }
+
+  /** What its images copied from this source, by what they named: an unchanged source need not be unpacked to know. */
+  async findCopies(inputs: CatalogInputs): Promise<Copies> {
+    return (await this.#read(this.#file(inputs, "copies.json"), copiesSchema)) ?? {};
+  }
+
+  async keepCopies(inputs: CatalogInputs, copies: Copies): Promise<void> {
+    await this.#write(this.#file(inputs, "copies.json"), copies);
+  }
+
+  async #read<T>(file: string, schema: z.ZodType<T>): Promise<T | undefined> {
+    const text = await readFile(file, "utf8").catch(ignoreMissing);
+    if (text === undefined) return undefined;
+    const parsed = schema.safeParse(parseJson(text));
+    if (!parsed.success) return undefined;
+    const now = new Date();
+    await utimes(file, now, now).catch(ignoreMissing);
+    return parsed.data;
+  }
+
+  async #write(file: string, value: unknown): Promise<void> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    const file = this.#file(inputs);
     const draft = `${file}.${process.pid}.tmp`;
-    await writeFile(draft, JSON.stringify(catalog), { mode: 0o600 });
+    await writeFile(draft, JSON.stringify(value), { mode: 0o600 });
     await rename(draft, file);
     await this.#prune();
   }
 
-  #file(inputs: CatalogInputs): string {
-    return join(this.#dir, `${keyOf({ ...inputs })}.json`);
+  #file(inputs: CatalogInputs, ending: string): string {
+    return join(this.#dir, `${keyOf({ ...inputs })}.${ending}`);
   }
 
   async #prune(): Promise<void> {
     const names = await readdir(this.#dir);
-    if (names.length <= maxCatalogs) return;
+    if (names.length <= maxFiles) return;
     const used = await Promise.all(
       names.map(async (name) => ({
         name,
@@ -65,7 +92,7 @@ export class CatalogCache {
       })),
     );
     used.sort((a, b) => a.at - b.at);
-    for (const { name } of used.slice(0, names.length - maxCatalogs))
+    for (const { name } of used.slice(0, names.length - maxFiles))
       await rm(join(this.#dir, name), { force: true });
   }
 }

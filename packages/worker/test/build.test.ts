@@ -48,6 +48,8 @@ describe("builds", () => {
 
     const again = await bench.build(project({ image, tasks, files }));
     expect(again.record.messages).toMatch(/step 5\/6: run sh -c .* \(cached\)/);
+    expect(again.record.messages).toMatch(/copy data to data\/ \(cached\)/);
+    expect(again.record.messages).not.toContain("unpacking");
     const changed = await bench.build(project({ image, tasks, files: { "data/a.txt": "content-b\n" } }));
     expect(changed.record.messages).not.toMatch(/run sh -c .* \(cached\)/);
   });

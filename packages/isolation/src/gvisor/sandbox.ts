@@ -97,7 +97,7 @@ export class Sandbox {
     const detail = await this.#failure();
     const program = detail === undefined ? undefined : missingProgram(detail);
     if (program !== undefined)
-      throw new IsolationError("spec", `there is no program ${JSON.stringify(program)} in the guest`);
+      throw new IsolationError("program", `there is no program ${JSON.stringify(program)} in the guest`);
     if (detail !== undefined)
       throw new IsolationError("sandbox", `runsc could not start the guest: ${detail}`);
   }

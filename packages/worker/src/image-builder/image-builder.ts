@@ -11,6 +11,7 @@
 import { join, posix } from "node:path";
 import type { ImageDefinition, ImageStep } from "@helmr/api";
 import { PullError, pullImage, resolveImage, type StoredImage } from "@helmr/artifacts/images";
+import type { CopyInputs } from "../catalog-cache.ts";
 import { BuildFailure, messageOf } from "../failure.ts";
 import type { ImageBuildContext, ImageState } from "./build-context.ts";
 import {
@@ -158,14 +159,19 @@ async function applyStep(
       return { ...state, layers: await runLayer(context, state, step, name) };
     case "copy": {
       const ignored = step.source.kind === "directory" ? (step.source.ignore ?? []) : [];
-      const source = {
-        root: context.sourceDir,
+      const source = async (): Promise<CopySource> => ({
+        root: (await context.prepare()).sourceDir,
         path: step.source.path,
         keep: keepUnless(ignored),
         keepOwners: false,
         signal: context.signal,
-      };
-      return { ...state, layers: await copyLayer(context, state, step.dest, source, name, undefined) };
+      });
+      const inputs = await context.describeCopy(JSON.stringify([step.source.path, ignored]), async () => {
+        const opened = await source();
+        const from = await requireSource(opened, name);
+        return { content: await digestTree(from, opened.keep), file: posix.basename(from) };
+      });
+      return { ...state, layers: await copyLayer(context, state, step.dest, source, name, inputs) };
     }
     case "copy_from": {
       const other = await buildImage(
@@ -178,8 +184,10 @@ async function applyStep(
       try {
         const { signal } = context;
         const source = { root: root.path, path: step.path, keep: keepAll, keepOwners: true, signal };
-        const inputs = keyOf({ layers: other.layers, path: step.path });
-        return { ...state, layers: await copyLayer(context, state, step.dest, source, name, inputs) };
+        const file = posix.basename(await requireSource(source, name));
+        const inputs = { content: keyOf({ layers: other.layers, path: step.path }), file };
+        const layers = await copyLayer(context, state, step.dest, async () => source, name, inputs);
+        return { ...state, layers };
       } finally {
         await context.layers.release(root);
       }
@@ -228,27 +236,28 @@ function isShared(step: Extract<ImageStep, { op: "run" }>): boolean {
   return (step.cache ?? []).length === 0 && (step.secrets ?? []).length === 0;
 }
 
-/** `inputs`: what stands for the source in the key; absent: the digest of its tree. */
+async function requireSource(source: CopySource, name: string): Promise<string> {
+  const from = await resolveSource(source);
+  if (from !== undefined) return from;
+  throw new BuildFailure(
+    "image_preparation",
+    `image preparation: ${name}: ${source.path} does not exist (is it excluded by ignorePatterns?)`,
+    { step: name },
+  );
+}
+
+/** `inputs`: what stands for the source in the key. `source` is asked for only when the layer must be made. */
 async function copyLayer(
   context: ImageBuildContext,
   state: ImageState,
   dest: string,
-  source: CopySource,
+  source: () => Promise<CopySource>,
   name: string,
-  inputs: string | undefined,
+  inputs: CopyInputs,
 ): Promise<readonly string[]> {
-  const from = await resolveSource(source);
-  if (from === undefined) {
-    throw new BuildFailure(
-      "image_preparation",
-      `image preparation: ${name}: ${source.path} does not exist (is it excluded by ignorePatterns?)`,
-      { step: name },
-    );
-  }
   const target = absoluteIn(state.workdir, dest);
-  const content = inputs ?? (await digestTree(from, source.keep));
-  const key = keyOf({ op: "copy", parent: state.layers, target, content, file: posix.basename(from) });
-  return hostLayer(context, state, key, name, (root) => copyInto(root, target, source));
+  const key = keyOf({ op: "copy", parent: state.layers, target, ...inputs });
+  return hostLayer(context, state, key, name, async (root) => copyInto(root, target, await source()));
 }
 
 async function hostLayer(
@@ -263,6 +272,7 @@ async function hostLayer(
     const target = join(context.scratchDir, "root");
     await withWritableRoot({ lowers, upper, work, target }, change).catch((error: unknown) => {
       context.signal.throwIfAborted();
+      if (error instanceof BuildFailure) throw error;
       throw new BuildFailure("image_preparation", `image preparation: ${name}: ${messageOf(error)}`, {
         step: name,
         cause: error,

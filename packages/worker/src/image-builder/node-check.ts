@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Isolation, RootFilesystem } from "@helmr/isolation";
+import { type Isolation, IsolationError, type RootFilesystem } from "@helmr/isolation";
 import semver from "semver";
 import { BuildFailure, messageOf } from "../failure.ts";
 import { runGuestProcess } from "../guest-process.ts";
@@ -79,9 +79,7 @@ async function askNode(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof BuildFailure) throw error;
-    const absent = /executable file not found|no such file|not found|error finding executable/i.test(
-      messageOf(error),
-    );
+    const absent = error instanceof IsolationError && error.layer === "program";
     throw failure(image.label, absent ? missing : `its node could not be tried: ${messageOf(error)}`);
   }
 }

@@ -15,6 +15,7 @@ import { BuildFailure, messageOf } from "../failure.ts";
 import { describeEnd, type GuestProcessEnd, runGuestProcess } from "../guest-process.ts";
 import { type ImageUser, resolveImageUser } from "../image-user.ts";
 import { OutputLines } from "../output-tail.ts";
+import type { BuildRegistry } from "../sdk-access.ts";
 import type { ImageBuildContext, ImageState } from "./build-context.ts";
 import { cleanLayer } from "./clean-layer.ts";
 
@@ -35,6 +36,7 @@ export interface RunStepOptions {
 /** Execute the step with its writes landing in `upper`; throws BuildFailure with the output's tail. */
 export async function executeRunStep(options: RunStepOptions): Promise<void> {
   const { context, state, step, name } = options;
+  const { registry } = await context.prepare();
   const root = await context.layers.root(state.layers);
   try {
     const user = await userOf(root.path, state.user, name);
@@ -44,24 +46,24 @@ export async function executeRunStep(options: RunStepOptions): Promise<void> {
         const cacheMounts = (step.cache ?? []).map((mount) =>
           bindMount(mount.mount_path, folders.get(mount.cache_id) ?? "", false),
         );
-        const mounts = [...cacheMounts, ...secretMounts, context.registry.mount];
+        const mounts = [...cacheMounts, ...secretMounts, registry.mount];
         const spec: GuestSpec = {
           id: `b-${crypto.randomUUID()}`,
           root,
           captureWritesTo: options.upper,
           argv: step.argv,
-          env: { ...stepEnv(state, user), ...context.registry.env },
+          env: { ...stepEnv(state, user), ...registry.env },
           cwd: state.workdir,
           user: user.ids,
           mounts,
           resources: context.resources,
-          network: stepNetwork(context),
+          network: stepNetwork(context, registry),
           maxProcesses,
         };
         await runProgram(options, spec);
       }),
     );
-    await cleanLayer(options.upper, context.registry);
+    await cleanLayer(options.upper, registry);
   } finally {
     await context.layers.release(root);
   }
@@ -81,7 +83,7 @@ async function runProgram({ context, step, name }: RunStepOptions, spec: GuestSp
   } catch (error) {
     context.signal.throwIfAborted();
     const why =
-      error instanceof IsolationError && error.layer === "spec"
+      error instanceof IsolationError && error.layer === "program"
         ? `${messageOf(error)}; install it in an earlier step of the image, or give the path it has there`
         : `could not run: ${messageOf(error)}`;
     throw new BuildFailure("image_preparation", `image preparation: ${name}: ${why}`, {
@@ -117,8 +119,8 @@ function stepEnv(state: ImageState, user: ImageUser): Record<string, string> {
   return { HOME: user.home, TERM: "dumb", ...state.env };
 }
 
-function stepNetwork(context: ImageBuildContext): GuestNetwork {
-  const workerPorts = [context.registry.port];
+function stepNetwork(context: ImageBuildContext, registry: BuildRegistry): GuestNetwork {
+  const workerPorts = [registry.port];
   if (!context.network.internet) return { mode: "none", workerPorts };
   return { mode: "internet", deny: [...context.networkDeny, ...context.network.deny], workerPorts };
 }
