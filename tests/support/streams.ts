@@ -17,11 +17,12 @@ export function outputWhere<T>(
   return poll(async () => find(await outputOf<T>(sessionId, stream)));
 }
 
-/** Waits until the run has been parked this many times and is parked now: no worker holds anything of it. */
-export async function parked(runId: string, times = 1): Promise<void> {
+/** Waits until the run is parked: no worker holds anything of it. */
+export async function parked(runId: string): Promise<void> {
   await poll(async () => {
-    const { body } = await api<{ events: { kind: string }[] }>("GET", `/runs/${runId}/events?page_size=500`);
-    return body.events.filter(({ kind }) => kind === "run.parked").length >= times || undefined;
+    const { body } = await api<{ events: { kind: string }[] }>("GET", `/runs/${runId}/events?limit=200`);
+    const kinds = body.events.map(({ kind }) => kind);
+    return kinds.lastIndexOf("run.parked") > kinds.lastIndexOf("run_wait.completed") || undefined;
   });
 }
 
