@@ -175,14 +175,10 @@ function fingerprintOf(record: NewRecord, contentType: string): Buffer {
 
 /** P3: of one session at most one run waits; it takes the record when it waits for this correlation id, or for any. */
 async function giveToWaits(tx: Tx, stream: SessionStreamRow, record: RecordRow): Promise<ResolvedWait[]> {
-  const { rows } = await sql<{ id: string }>`select id from run_waits
-    where stream_id = ${stream.id} and status = 'pending' and after_sequence < ${record.sequence}
-      and (correlation_id is null or correlation_id = ${record.correlation_id}::text)`.execute(tx);
+  const waitsForIt = sql`w.stream_id = ${stream.id} and w.after_sequence < ${record.sequence}
+    and (w.correlation_id is null or w.correlation_id = ${record.correlation_id}::text)`;
   const resolved: ResolvedWait[] = [];
-  for (const wait of await lockPendingWaits(
-    tx,
-    rows.map((row) => row.id),
-  )) {
+  for (const wait of await lockPendingWaits(tx, waitsForIt)) {
     const one = await resolveWait(tx, wait, { status: "completed", result: recordValue(record) });
     if (one === undefined) continue;
     await noteTaken(tx, stream.id, wait.correlation_id ?? undefined, record.sequence);

@@ -1,7 +1,7 @@
 /** completeToken and cancelToken: K1, K2. */
 import { canonicalJson, codedError } from "@helmr/api";
-import { sql } from "kysely";
-import { recordScopeAudit } from "../audit.ts";
+import { type RawBuilder, sql } from "kysely";
+import { auditInsert, scopeIds } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import type { ActingScope } from "../scope.ts";
 import { lockPendingWaits, type Resolution, type ResolvedWait, resolveWait } from "../waits/resolve.ts";
@@ -44,11 +44,10 @@ export async function completeToken(
       throw codedError("token_completion_conflict");
     }
     if (token.due) throw codedError("token_expired");
-    const { rows } = await sql<TokenRow>`update tokens t set status = 'completed', data = ${dataJson}::json,
-      completed_at = now() where t.id = ${id} returning ${tokenColumns}`.execute(tx);
-    await recordScopeAudit(tx, scope, { action: "token.complete", resourceId: id });
+    const changes = sql`status = 'completed', data = ${dataJson}::json, completed_at = now()`;
+    const completed = await endToken(tx, scope, token, "token.complete", changes);
     const resolved = await endWaits(tx, id, { status: "completed", result: dataJson });
-    return { status: "completed", token: rows[0] ?? token, resolved };
+    return { status: "completed", token: completed, resolved };
   });
 }
 
@@ -63,10 +62,9 @@ export async function cancelToken(
     if (token.status === "cancelled") throw codedError("token_cancelled");
     if (token.status === "completed") throw codedError("token_not_found");
     if (token.due) throw codedError("token_expired");
-    const { rows } = await sql<TokenRow>`update tokens t set status = 'cancelled', cancelled_at = now()
-      where t.id = ${id} returning ${tokenColumns}`.execute(tx);
-    await recordScopeAudit(tx, scope, { action: "token.cancel", resourceId: id });
-    return { token: rows[0] ?? token, resolved: await endWaits(tx, id, { status: "cancelled" }) };
+    const changes = sql`status = 'cancelled', cancelled_at = now()`;
+    const cancelled = await endToken(tx, scope, token, "token.cancel", changes);
+    return { token: cancelled, resolved: await endWaits(tx, id, { status: "cancelled" }) };
   });
 }
 
@@ -84,14 +82,23 @@ async function lockToken(tx: Tx, scope: ActingScope, id: string): Promise<TokenR
   return token;
 }
 
+/** The change of a token that is locked, with its audit record. */
+async function endToken(
+  tx: Tx,
+  scope: ActingScope,
+  token: TokenRow,
+  action: "token.complete" | "token.cancel",
+  changes: RawBuilder<unknown>,
+): Promise<TokenRow> {
+  const audit = auditInsert(scope.actor, { ...scopeIds(scope), action, resourceId: token.id });
+  const { rows } = await sql<TokenRow>`with audit as (${audit})
+    update tokens t set ${changes} where t.id = ${token.id} returning ${tokenColumns}`.execute(tx);
+  return rows[0] ?? token;
+}
+
 async function endWaits(tx: Tx, tokenId: string, resolution: Resolution): Promise<ResolvedWait[]> {
-  const { rows } = await sql<{ id: string }>`select id from run_waits
-    where token_id = ${tokenId} and status = 'pending'`.execute(tx);
   const resolved: ResolvedWait[] = [];
-  for (const wait of await lockPendingWaits(
-    tx,
-    rows.map((row) => row.id),
-  )) {
+  for (const wait of await lockPendingWaits(tx, sql`w.token_id = ${tokenId}`)) {
     const one = await resolveWait(tx, wait, resolution);
     if (one !== undefined) resolved.push(one);
   }

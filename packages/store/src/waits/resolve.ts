@@ -1,10 +1,11 @@
 /** resolveWait and what calls it for time: how a wait ends, and what becomes of its run. */
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { eventValue, insertRunEvents, type NewEvent } from "../events.ts";
 import { jsonbText } from "../json.ts";
 import { tallyRuns } from "../runs/lifecycle.ts";
 import type { WaitStatus } from "../schema-waits.ts";
+import { statement } from "../statement.ts";
 import { maxEventResultBytes, type WaitRow, waitColumns } from "./lifecycle.ts";
 
 export interface Resolution {
@@ -28,11 +29,25 @@ export async function resolveWait(
   wait: Pick<WaitRow, "id" | "run_id" | "kind">,
   resolution: Resolution,
 ): Promise<ResolvedWait | undefined> {
-  const events = jsonbText([eventValue(resolvedEvent(wait, resolution))]);
-  const { rows } = await sql<{ worker_instance_id: string | null }>`
+  const rows = await endWait(tx, {
+    id: wait.id,
+    status: resolution.status,
+    result: resolution.result ?? null,
+    events: jsonbText([eventValue(resolvedEvent(wait, resolution))]),
+  });
+  const row = rows[0];
+  if (row === undefined) return undefined;
+  return { waitId: wait.id, runId: wait.run_id, workerInstanceId: row.worker_instance_id };
+}
+
+const endWait = statement<
+  { id: string; status: Resolution["status"]; result: string | null; events: string },
+  { worker_instance_id: string | null }
+>(
+  (p) => sql`
     with resolved as (
-      update run_waits set status = ${resolution.status}, result = ${resolution.result ?? null}::json, resolved_at = now()
-      where id = ${wait.id} and status = 'pending' returning run_id
+      update run_waits set status = ${p("status")}, result = ${p("result")}::json, resolved_at = now()
+      where id = ${p("id")} and status = 'pending' returning run_id
     ), before as (
       select r.id, r.status, r.execution_status from runs r join resolved w on w.run_id = r.id
     ), changed as (
@@ -42,16 +57,11 @@ export async function resolveWait(
           else b.execution_status end
       from before b where r.id = b.id
       returning r.id as run_id, r.environment_id, r.event_seq - 1 as base_seq, r.lease_id, r.attempt_id, r.attempt_number,
-        r.worker_instance_id, ${events}::jsonb as events, b.status as from_status, r.status as to_status
+        r.worker_instance_id, ${p("events")}::jsonb as events, b.status as from_status, r.status as to_status
     ), written as (${insertRunEvents("changed")}),
     tally as (${tallyRuns("changed")})
-    select case when lease_id is null then null else worker_instance_id end as worker_instance_id from changed`.execute(
-    tx,
-  );
-  const row = rows[0];
-  if (row === undefined) return undefined;
-  return { waitId: wait.id, runId: wait.run_id, workerInstanceId: row.worker_instance_id };
-}
+    select case when lease_id is null then null else worker_instance_id end as worker_instance_id from changed`,
+);
 
 /** Contract 6.1. */
 export function resolvedEvent(wait: Pick<WaitRow, "id" | "kind">, resolution: Resolution): NewEvent {
@@ -66,13 +76,17 @@ export function resolvedEvent(wait: Pick<WaitRow, "id" | "kind">, resolution: Re
   return { kind: "run_wait.completed", attributes: { ...names, payload } };
 }
 
-/** Lock the runs of these pending waits in order of id, then read the waits again: what is returned is still pending. */
-export async function lockPendingWaits(tx: Tx, waitIds: readonly string[]): Promise<WaitRow[]> {
-  if (waitIds.length === 0) return [];
-  await sql`select from runs where id = any (array(select run_id from run_waits where id = any (${waitIds}::uuid[])))
-    order by id for update`.execute(tx);
+/**
+ * Lock the runs of the pending waits that the condition on `w` names, in order of id, then read the waits again: what is
+ * returned is still pending.
+ */
+export async function lockPendingWaits(tx: Tx, condition: RawBuilder<unknown>): Promise<WaitRow[]> {
+  await sql`select from runs where id = any (array(
+      select w.run_id from run_waits w where w.status = 'pending' and ${condition})) order by id for update`.execute(
+    tx,
+  );
   const { rows } = await sql<WaitRow>`select ${waitColumns} from run_waits w
-    where w.id = any (${waitIds}::uuid[]) and w.status = 'pending' order by w.run_id`.execute(tx);
+    where w.status = 'pending' and ${condition} order by w.run_id`.execute(tx);
   return rows;
 }
 
