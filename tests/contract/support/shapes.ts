@@ -22,6 +22,7 @@ import {
   timestamp,
   uuidText,
 } from "./checks.ts";
+import { pendingWait } from "./stream-shapes.ts";
 
 /** Contract 2.1 */
 export const session: Fields = {
@@ -70,7 +71,7 @@ export const run: Fields = {
   "output?": anything,
   created_at: timestamp,
   updated_at: timestamp,
-  "pending_wait?": object,
+  "pending_wait?": shaped(pendingWait),
 };
 
 /** Contract 3.1, 3.3 */
