@@ -363,6 +363,8 @@ create table run_checkpoints (
   artifact_digest text not null,
   size_bytes bigint not null,
   failed_restores integer not null default 0,
+  failed_on uuid[] not null default '{}'::uuid[],
+  waiting_noted boolean not null default false,
   created_at timestamp with time zone not null default now(),
   constraint run_checkpoints_pkey PRIMARY KEY (id),
   constraint run_checkpoints_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,

@@ -5,6 +5,7 @@
 import { z } from "zod";
 
 const uuid = z.uuid();
+const artifactDigest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
 const fencing = z.int();
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,255}$/);
 /** Contract 13.6. */
@@ -112,11 +113,18 @@ export const parkRequest = z.strictObject({
   fencing,
   wait_id: uuid,
   manifest: checkpointManifest,
-  artifact_digest: z.string().max(128),
+  artifact_digest: artifactDigest,
   size_bytes: z.int().nonnegative(),
   timings_ms: z.record(z.string().max(64), z.number()),
 });
 export const parkResponse = z.strictObject({ status: z.enum(["parked", "resolved"]) });
+
+/** POST uploads/settle: checkpoints that the worker stored and does not know to be referred to, with their leases. */
+export const settleUploadsRequest = z.strictObject({
+  uploads: z.array(z.strictObject({ artifact_digest: artifactDigest, lease_id: uuid })).max(100),
+});
+/** Digests of those whose lease is over: a run refers to the checkpoint, or it is removed. */
+export const settleUploadsResponse = z.strictObject({ settled: z.array(z.string()) });
 
 /** POST leases/{lease_id}/restore-failed: the leased run's checkpoint could not be restored here; ends the lease. */
 export const restoreFailedRequest = z.strictObject({

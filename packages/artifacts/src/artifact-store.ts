@@ -7,13 +7,17 @@ export interface StoredArtifact {
   readonly sizeBytes: number;
 }
 
+export interface PutOptions {
+  readonly maxBytes: number;
+  readonly expectedDigest?: string;
+  /** Called when all bytes are there and the digest is known, before anybody can find them; a rejection stores nothing. */
+  readonly beforePublish?: (artifact: StoredArtifact) => Promise<void>;
+}
+
 /** Adapters: a folder (`file://`), S3 later. */
 export interface ArtifactStore {
   /** Store the stream's bytes; rejects with ArtifactTooLargeError beyond `maxBytes`, ArtifactDigestError if `expectedDigest` differs. */
-  put(
-    source: Readable,
-    options: { readonly maxBytes: number; readonly expectedDigest?: string },
-  ): Promise<StoredArtifact>;
+  put(source: Readable, options: PutOptions): Promise<StoredArtifact>;
   /** The bytes, verified while they are read: a mismatch errors the stream. Rejects with ArtifactNotFoundError. */
   get(digest: string): Promise<Readable>;
   has(digest: string): Promise<boolean>;

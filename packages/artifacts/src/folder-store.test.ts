@@ -1,6 +1,6 @@
 /** The folder store: what a put promises, what a get verifies, and that a failure leaves nothing behind. */
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -71,8 +71,26 @@ test("what is not there or not a digest", async () => {
   await store.delete(digest);
 });
 
-test("a start removes what an interrupted put left", async () => {
-  await writeFile(join(dir, "staging", "left"), "half");
+test("a start removes what an interrupted put left a day ago, and nothing of another process's put", async () => {
+  const left = join(dir, "staging", "left");
+  await writeFile(left, "half");
+  createFolderStore(dir);
+  expect(await readdir(join(dir, "staging"))).toEqual(["left"]);
+  const longAgo = Date.now() / 1000 - 2 * 24 * 60 * 60;
+  await utimes(left, longAgo, longAgo);
   createFolderStore(dir);
   expect(await readdir(join(dir, "staging"))).toEqual([]);
+});
+
+test("nobody finds an artifact before it may be published, nor when that is refused", async () => {
+  const seen: boolean[] = [];
+  const beforePublish = async (artifact: { digest: string }) => {
+    seen.push(await store.has(artifact.digest));
+    throw new Error("not now");
+  };
+  await expect(store.put(Readable.from([bytes]), { maxBytes: 1000, beforePublish })).rejects.toThrow(
+    "not now",
+  );
+  expect(seen).toEqual([false]);
+  expect(await store.has(digest)).toBe(false);
 });

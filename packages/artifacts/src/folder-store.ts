@@ -2,16 +2,16 @@
  * The content-addressed store in a folder: `<dir>/sha256/<first two hex>/<64 hex>`, staging in `<dir>/staging`.
  *
  * I1 A file under `sha256/` is complete and on disk: it is written in `staging/`, fsynced, then renamed, and the folder
- *    that got the name is fsynced before `put` resolves. A crash leaves at most a file in `staging/`, cleaned by the next start.
+ *    that got the name is fsynced before `put` resolves. A crash leaves at most a file in `staging/`, removed by a start a day later.
  * I2 Nothing under `sha256/` is ever written again: a second `put` of the same bytes only checks that they are there.
  * I3 Reading verifies: the stream of `get` errors at its end if the bytes are not the digest's.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, mkdirSync, rmSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Readable, Transform } from "node:stream";
-import type { ArtifactStore, StoredArtifact } from "./artifact-store.ts";
+import type { ArtifactStore, PutOptions, StoredArtifact } from "./artifact-store.ts";
 import {
   ArtifactDigestError,
   ArtifactDigestFormatError,
@@ -21,10 +21,13 @@ import {
 
 const digestPattern = /^sha256:([0-9a-f]{64})$/;
 
-/** Opens (and makes) the store in `dir`, removing what an interrupted `put` left behind. One process at a time. */
+/** Longer than any upload takes: what is that old in `staging` is of a process that died. */
+const staleMs = 24 * 60 * 60_000;
+
+/** Opens (and makes) the store in `dir`, removing what an interrupted `put` left behind a day ago. Processes may share it. */
 export function createFolderStore(dir: string): ArtifactStore {
   const staging = join(dir, "staging");
-  rmSync(staging, { recursive: true, force: true });
+  removeStale(staging);
   mkdirSync(staging, { recursive: true, mode: 0o700 });
   mkdirSync(join(dir, "sha256"), { recursive: true, mode: 0o700 });
   return {
@@ -35,11 +38,20 @@ export function createFolderStore(dir: string): ArtifactStore {
   };
 }
 
+function removeStale(staging: string): void {
+  for (const name of existsSync(staging) ? readdirSync(staging) : []) {
+    const path = join(staging, name);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && found.mtimeMs < Date.now() - staleMs)
+      rmSync(path, { recursive: true, force: true });
+  }
+}
+
 async function put(
   dir: string,
   staging: string,
   source: Readable,
-  options: { readonly maxBytes: number; readonly expectedDigest?: string },
+  options: PutOptions,
 ): Promise<StoredArtifact> {
   if (options.expectedDigest !== undefined) pathOf(dir, options.expectedDigest);
   const staged = join(staging, randomUUID());
@@ -48,6 +60,7 @@ async function put(
     if (options.expectedDigest !== undefined && options.expectedDigest !== stored.digest) {
       throw new ArtifactDigestError(options.expectedDigest, stored.digest);
     }
+    await options.beforePublish?.(stored);
     await publish(staged, pathOf(dir, stored.digest), stored.sizeBytes);
     return stored;
   } catch (error) {

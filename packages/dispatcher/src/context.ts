@@ -27,6 +27,7 @@ export interface DispatcherIntervals {
   readonly removeArtifactsMs: number;
   /** How long an artifact stays after the last that referred to it: somebody may be reading it just now. */
   readonly artifactGraceMs: number;
+  readonly noteUnresumableMs: number;
 }
 
 /** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
@@ -44,6 +45,7 @@ export const defaultIntervals: DispatcherIntervals = {
   sweepTokensMs: 60_000,
   removeArtifactsMs: 5_000,
   artifactGraceMs: 10 * 60_000,
+  noteUnresumableMs: 5_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

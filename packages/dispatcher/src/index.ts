@@ -10,6 +10,7 @@ import { expireQueuedLoop } from "./expire-queued.ts";
 import { expireSessionsLoop } from "./expire-sessions.ts";
 import { expireWaitsLoop } from "./expire-waits.ts";
 import { LoopRunner } from "./loop.ts";
+import { noteUnresumableLoop } from "./note-unresumable.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { removeArtifactsLoop } from "./remove-artifacts.ts";
@@ -51,6 +52,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     sweepTokensLoop(context, intervals.sweepTokensMs),
     purgeDeletedLoop(context, intervals.purgeDeletedMs),
     removeArtifactsLoop(context, intervals.removeArtifactsMs, intervals.artifactGraceMs),
+    noteUnresumableLoop(context, intervals.noteUnresumableMs),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

@@ -4,11 +4,13 @@
  *
  * I1  The folder is complete or absent: it is built aside and renamed into place.
  * I2  A folder with the same digest is left untouched, because guests may have it mounted.
+ * I3  Equal contents have equal times on every worker: a guest that is saved on one may go on at another.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { buildSdkPackage } from "@helmr/sdk/package";
+import { setFixedTimes } from "./fixed-times.ts";
 
 export interface GuestBundle {
   /** Hex SHA-256 of every file's path and content. */
@@ -16,6 +18,8 @@ export interface GuestBundle {
 }
 
 const digestFile = "DIGEST";
+/** Part of the digest: what was built before its times were fixed is built again. */
+const format = "2";
 /** Both: the folder may be mounted into a guest of another architecture than its maker's (QEMU). */
 const addons = ["reseed-x64.node", "reseed-arm64.node"];
 
@@ -33,6 +37,7 @@ export async function buildGuestBundle(outDir: string): Promise<GuestBundle> {
     const digest = await digestOf(staging);
     if ((await presentDigest(outDir)) === digest) return { digest }; // I2
     await writeFile(join(staging, digestFile), digest);
+    await setFixedTimes(staging); // I3
     await mkdir(dirname(outDir), { recursive: true });
     await replace(staging, outDir); // I1
     return { digest };
@@ -69,7 +74,7 @@ async function bundlePrograms(outDir: string): Promise<void> {
 }
 
 async function digestOf(folder: string): Promise<string> {
-  const hash = createHash("sha256");
+  const hash = createHash("sha256").update(`${format}\0`);
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   for (const file of files.sort()) {

@@ -141,6 +141,10 @@ create table run_checkpoints (
   size_bytes bigint not null,
   -- Restores that failed; beyond the limit the run starts again without it.
   failed_restores integer not null default 0,
+  -- Workers that failed at it: they are asked again only when no other one can.
+  failed_on uuid[] not null default '{}',
+  -- The run has said that no worker can restore it.
+  waiting_noted boolean not null default false,
   created_at timestamptz not null default now()
 );
 create index run_checkpoints_by_artifact on run_checkpoints (artifact_digest);

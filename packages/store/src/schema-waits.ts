@@ -106,6 +106,8 @@ export interface WaitsSchema {
     artifact_digest: string;
     size_bytes: number;
     failed_restores: Generated<number>;
+    failed_on: Generated<string[]>;
+    waiting_noted: Generated<boolean>;
     created_at: DefaultTimestamp;
   };
   discarded_artifacts: { digest: string; discarded_at: DefaultTimestamp };

@@ -12,6 +12,7 @@ import {
   countRuns,
   createToken,
   createWait,
+  discardUnrecorded,
   expireLeases,
   expireWaits,
   failRestore,
@@ -20,10 +21,12 @@ import {
   getSession,
   type LeaseRef,
   listRunEvents,
+  noteUnresumable,
   parkRun,
   type RunOutcome,
   readResume,
   readRunStream,
+  removeDiscardedArtifacts,
   requestCancel,
   startRuns,
   transaction,
@@ -75,6 +78,9 @@ async function lease(workerInstanceId = workers[0]): Promise<Leased> {
   await startRuns(database.db, [{ ...ref, notes: [], guest: { pooled: false, startMs: 1 } }]);
   return { ...ref, claimed, runId: claimed.id, sessionId: claimed.session_id };
 }
+
+const claimNothing = (workerInstanceId: string) =>
+  claimRuns(database.db, { workerInstanceId, limit: 1, leaseDurationMs: 30_000 });
 
 async function running(): Promise<Leased> {
   await start();
@@ -347,7 +353,9 @@ describe("parking", () => {
         .set({ available_at: new Date(0) })
         .where("id", "=", run.runId)
         .execute();
-      const failing = await lease();
+      // While another worker may manage, one that failed is not asked again.
+      if (tries === 2) expect(await claimNothing(workers[0])).toEqual([]);
+      const failing = await lease(workers[(tries - 1) % 2]);
       const failed = await failRestore(database.db, {
         ...failing,
         message: "a bit flipped",
@@ -360,6 +368,80 @@ describe("parking", () => {
     expect((await kinds(run)).filter((kind) => kind === "run.restore_failed")).toHaveLength(3);
     expect(await discarded(`sha256:${made.id}`)).toBe(1);
   });
+});
+
+describe("artifacts of checkpoints", () => {
+  const digestOf = (id: string) => `sha256:${id.replaceAll("-", "").repeat(2)}`;
+
+  test("that a worker cannot tell about are kept while its lease lives, or a run refers to them, else removed", async () => {
+    const run = await running();
+    const made = await wait(run, { kind: "token", tokenId: await token() });
+    const [unrecorded, recorded] = [digestOf(run.runId), digestOf(made.id)];
+    const settle = () =>
+      discardUnrecorded(database.db, [
+        { digest: unrecorded, leaseId: run.leaseId },
+        { digest: recorded, leaseId: run.leaseId },
+      ]);
+    expect(await settle()).toEqual([]);
+    await park(run, made.id, recorded);
+    expect((await settle()).sort()).toEqual([recorded, unrecorded].sort());
+    expect(await discarded(unrecorded)).toBe(1);
+    expect(await discarded(recorded)).toBe(0);
+    // Whatever is on the list, what a run refers to is not removed.
+    await database.db.insertInto("discarded_artifacts").values({ digest: recorded }).execute();
+    const removed: string[] = [];
+    const remove = async (digest: string) => void removed.push(digest);
+    await removeDiscardedArtifacts(database.db, { limit: 1000, graceMs: 0, remove });
+    expect(removed).toContain(unrecorded);
+    expect(removed).not.toContain(recorded);
+    expect((await discarded(unrecorded)) + (await discarded(recorded))).toBe(0);
+    await transaction(database.db, (tx) => requestCancel(tx, scope, run.runId, { reason: "done" }));
+  });
+
+  test("stay on the list when they cannot be removed", async () => {
+    const digest = digestOf(crypto.randomUUID());
+    await database.db.insertInto("discarded_artifacts").values({ digest }).execute();
+    const remove = () => Promise.reject(new Error("503"));
+    const failing = removeDiscardedArtifacts(database.db, { limit: 1000, graceMs: 0, remove });
+    await expect(failing).rejects.toThrow("503");
+    expect(await discarded(digest)).toBe(1);
+  });
+});
+
+test("a run that no living worker can restore says so once, with what it needs", async () => {
+  const run = await running();
+  const id = await token();
+  const made = await wait(run, { kind: "token", tokenId: id });
+  await parkRun(database.db, {
+    ...run,
+    waitId: made.id,
+    manifest: { compatibility: "of no worker" },
+    artifactDigest: `sha256:${made.id}`,
+    sizeBytes: 1,
+    timings: {},
+  });
+  await completeToken(database.db, scope, id, { data: "1" });
+  const note = (afterMs: number) => noteUnresumable(database.db, { limit: 10, afterMs });
+  expect(await note(60_000)).toEqual([]);
+  expect((await Promise.all([note(0), note(0)])).flat()).toMatchObject([{ runId: run.runId }]);
+  expect(await note(0)).toEqual([]);
+  const events = await listRunEvents(database.db, scope, run.runId, { after: 0, limit: 100 });
+  expect(events.filter((event) => event.kind === "run.resume_waiting")).toMatchObject([
+    { attributes: { compatibility: "of no worker" } },
+  ]);
+  await transaction(database.db, (tx) => requestCancel(tx, scope, run.runId, { reason: "done" }));
+});
+
+test("a cancel that was asked for while a restore failed ends the run", async () => {
+  const run = await running();
+  const id = await token();
+  await park(run, (await wait(run, { kind: "token", tokenId: id })).id);
+  await completeToken(database.db, scope, id, { data: "1" });
+  const failing = await lease(workers[1]);
+  await transaction(database.db, (tx) => requestCancel(tx, scope, run.runId, { reason: "enough" }));
+  await failRestore(database.db, { ...failing, message: "m", permanent: false });
+  expect(await stateOf(run)).toBe("cancelled/finished");
+  expect((await kinds(run)).slice(-2)).toEqual(["run.restore_failed", "run.cancelled"]);
 });
 
 describe("input", () => {

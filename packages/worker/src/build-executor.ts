@@ -323,7 +323,8 @@ class Execution {
     this.#events.step(`${label}: ready, node ${version}`, { phase: "image", sandbox_id: definition.id });
     const { env, user, workdir } = state;
     const image = { layers: [...state.layers], env: { ...env }, user, workdir };
-    return { definition, image: { ...image, digest: `sha256:${keyOf(image)}` } };
+    const digest = `sha256:${keyOf(image)}`;
+    return { definition, image: { ...image, layers: await layers.share(state.layers), digest } };
   }
 
   #refuseTooLarge({ id, resources }: CatalogSandbox): void {

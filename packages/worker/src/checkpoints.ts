@@ -9,18 +9,25 @@
  *  I2  A guest goes on from an archive only when all of it was authentic and complete.
  */
 import type { CheckpointManifest } from "@helmr/api";
-import type { ArtifactStore } from "@helmr/artifacts";
+import { ArtifactNotFoundError, type ArtifactStore } from "@helmr/artifacts";
 import { ArchiveError, type ArchiveKeys, openArchive, sealArchive } from "@helmr/artifacts/archive";
 import { callMethod, linkSnapshot } from "@helmr/guest-protocol";
 import { type CheckpointHost, checkpointRecord } from "@helmr/isolation";
 import pLimit from "p-limit";
+import type { Logger } from "pino";
 import { z } from "zod";
+import type { ControlPlaneClient } from "./control-plane-client.ts";
+import { messageOf } from "./failure.ts";
 import type { Staging } from "./staging.ts";
+import { withStallLimit } from "./stall-limit.ts";
+import type { UploadJournal } from "./upload-journal.ts";
 
 /** A guest is at most this large with its workspace: what an archive may hold. */
 const maxArchiveBytes = 1024 ** 4;
 /** Guests that are saved or restored at a time: each takes its memory once more meanwhile. */
 const concurrency = 2;
+/** Of one request. */
+const maxHandedOver = 100;
 
 const heldCall = z.object({
   type: z.literal("call"),
@@ -44,11 +51,25 @@ export interface StoredCheckpoint {
   readonly sizeBytes: number;
 }
 
+export interface SaveOptions {
+  /** The workspace's folder. */
+  readonly workspace: string;
+  readonly leaseId: string;
+  /** All of it is sealed, and nobody can find it yet. */
+  readonly onSealed: () => Promise<void>;
+  /** Gives the storing up: there is nothing to wait for any more. */
+  readonly signal: AbortSignal;
+}
+
 export interface CheckpointsOptions {
   readonly artifacts: ArtifactStore;
   readonly keys: ArchiveKeys;
   readonly staging: Staging;
   readonly host: CheckpointHost;
+  readonly journal: UploadJournal;
+  /** A transfer without a byte for that long has failed. */
+  readonly stallMs: number;
+  readonly logger: Logger;
 }
 
 /** Which checkpoints a host can restore, as one text: the control plane gives it only those of the same. */
@@ -56,8 +77,9 @@ export function compatibilityOf(host: CheckpointHost): string {
   return `${host.driver} ${host.driverVersion} ${host.architecture} ${host.cpuFeaturesDigest}`;
 }
 
-/** The checkpoint is bad itself: no worker will restore it. */
+/** The checkpoint is bad itself, or gone: no worker will restore it. */
 export function isPermanent(error: unknown): boolean {
+  if (error instanceof ArtifactNotFoundError) return true;
   return error instanceof ArchiveError && error.reason !== "unknown_key" && error.reason !== "wrong_key";
 }
 
@@ -69,12 +91,15 @@ export class Checkpoints {
     this.#options = options;
   }
 
-  /** `fill` saves the guest into the folder; then everything is sealed and stored. */
+  /**
+   * `fill` saves the guest into the folder; then everything is sealed and stored. What is stored stays noted until the
+   * caller says what became of it: `recorded` or `discard`.
+   */
   save(
-    workspace: string,
+    { workspace, leaseId, onSealed, signal }: SaveOptions,
     fill: (folder: string) => Promise<SavedState>,
   ): Promise<StoredCheckpoint & { readonly storeMs: number }> {
-    const { staging, artifacts, keys, host } = this.#options;
+    const { staging, artifacts, keys, host, journal, stallMs } = this.#options;
     return this.#limit(() =>
       staging.folder(async (folder) => {
         const state = await fill(folder);
@@ -86,7 +111,17 @@ export class Checkpoints {
           ],
           { keys },
         );
-        const { digest, sizeBytes } = await artifacts.put(archive.stream, { maxBytes: maxArchiveBytes });
+        const { digest, sizeBytes } = await withStallLimit(
+          { what: "storing the checkpoint", stallMs, signal },
+          (watch) =>
+            artifacts.put(watch(archive.stream), {
+              maxBytes: maxArchiveBytes,
+              beforePublish: async (artifact) => {
+                await journal.note({ digest: artifact.digest, leaseId });
+                await onSealed();
+              },
+            }),
+        );
         const { keyId, contentBytes, durationMs } = archive.stats();
         const manifest = {
           compatibility: compatibilityOf(host),
@@ -105,22 +140,53 @@ export class Checkpoints {
     workspace: string,
     use: (saved: SavedState, folder: string) => Promise<T>,
   ): Promise<T> {
-    const { staging, artifacts, keys } = this.#options;
+    const { staging, artifacts, keys, stallMs } = this.#options;
     return this.#limit(() =>
       staging.folder(async (folder) => {
-        const opened = await openArchive(await artifacts.get(artifactDigest), {
-          keys,
-          folders: { memory: folder, workspace },
-          maxContentBytes: maxArchiveBytes,
-        });
+        const opened = await withStallLimit({ what: "reading the checkpoint", stallMs }, async (watch) =>
+          openArchive(watch(await artifacts.get(artifactDigest)), {
+            keys,
+            folders: { memory: folder, workspace },
+            maxContentBytes: maxArchiveBytes,
+          }),
+        );
         const state = savedState.parse(opened.values.state);
         return await use(state, folder); // I2
       }),
     );
   }
 
-  /** Best effort: an archive that no run came to need. */
+  /** The control plane refers to it from now on. */
+  async recorded(artifactDigest: string): Promise<void> {
+    await this.#options.journal.forget(artifactDigest);
+  }
+
+  /** An archive that no run came to need. When it cannot be removed now, it stays noted, and `handOver` sees to it. */
   async discard(artifactDigest: string): Promise<void> {
-    await this.#options.artifacts.delete(artifactDigest).catch(() => undefined);
+    try {
+      await this.#options.artifacts.delete(artifactDigest);
+      await this.recorded(artifactDigest);
+    } catch (error) {
+      this.#options.logger.warn({ artifactDigest, reason: messageOf(error) }, "a checkpoint was not removed");
+    }
+  }
+
+  /**
+   * Let the control plane decide about everything that is noted: what it refers to is kept, the rest it removes. What
+   * belongs to a lease that is not over yet stays noted. Best effort: asked again after the next run, and at the next start.
+   */
+  async handOver(client: Pick<ControlPlaneClient, "settleUploads">, signal: AbortSignal): Promise<void> {
+    const { journal, logger } = this.#options;
+    try {
+      const noted = await journal.noted();
+      for (let at = 0; at < noted.length; at += maxHandedOver) {
+        const page = noted.slice(at, at + maxHandedOver);
+        const uploads = page.map(({ digest, leaseId }) => ({ artifact_digest: digest, lease_id: leaseId }));
+        const { settled } = await client.settleUploads(uploads, signal);
+        for (const digest of settled) await journal.forget(digest);
+      }
+    } catch (error) {
+      if (!signal.aborted) logger.warn({ reason: messageOf(error) }, "checkpoints were not handed over");
+    }
   }
 }

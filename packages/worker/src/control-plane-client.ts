@@ -30,6 +30,8 @@ import {
   registerWorkerRequest,
   registerWorkerResponse,
   type restoreFailedRequest,
+  type settleUploadsRequest,
+  settleUploadsResponse,
   startLeaseRequest,
   type WaitState,
   waitState,
@@ -213,6 +215,14 @@ export class ControlPlaneClient {
     signal?: AbortSignal,
   ): Promise<z.infer<typeof parkResponse>> {
     return this.#retried(this.#own(`leases/${leaseId}/park`, request, parkResponse, signal));
+  }
+
+  /** Which of these checkpoints are settled: referred to, or taken over for removal. */
+  settleUploads(
+    uploads: z.input<typeof settleUploadsRequest>["uploads"],
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof settleUploadsResponse>> {
+    return this.#retried(this.#own("uploads/settle", { uploads }, settleUploadsResponse, signal));
   }
 
   async restoreFailed(

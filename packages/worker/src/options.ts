@@ -4,6 +4,7 @@ import type { ArtifactStore } from "@helmr/artifacts";
 import type { ArchiveKeys } from "@helmr/artifacts/archive";
 import type { Isolation } from "@helmr/isolation";
 import type { Logger } from "pino";
+import type { OnDebugPoint } from "./debug-points.ts";
 
 export interface WorkerCapacity {
   /** Runs and builds executed at the same time. */
@@ -45,6 +46,10 @@ export interface WorkerOptions {
   readonly checkpointKeys?: ArchiveKeys | undefined;
   /** How long a wait keeps its guest before it is saved. Default 5,000. */
   readonly parkAfterMs?: number | undefined;
+  /** A checkpoint on its way to or from the object store fails after that long without a byte. Default 60,000. */
+  readonly transferStallMs?: number | undefined;
+  /** For tests of what may happen in between; default: nothing. */
+  readonly onDebugPoint?: OnDebugPoint | undefined;
   readonly logger: Logger;
 }
 
@@ -54,6 +59,8 @@ export interface ResolvedWorkerOptions extends WorkerOptions {
   readonly runNetworkDeny: readonly string[];
   readonly cancelGraceMs: number;
   readonly parkAfterMs: number;
+  readonly transferStallMs: number;
+  readonly onDebugPoint: OnDebugPoint;
 }
 
 /** Option, else a default from the machine: 4 runs per core (most wait for a model), 80 % of its memory. */
@@ -76,5 +83,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
     runNetworkDeny: options.runNetworkDeny ?? [],
     cancelGraceMs: options.cancelGraceMs ?? 10_000,
     parkAfterMs: options.parkAfterMs ?? 5_000,
+    transferStallMs: options.transferStallMs ?? 60_000,
+    onDebugPoint: options.onDebugPoint ?? (() => undefined),
   };
 }

@@ -11,7 +11,7 @@
  *  I1  The order of saving: calls suspended, everything the task said recorded, link held, guest stopped and saved,
  *      workspace captured and all of it stored, and only then the control plane asked. Until it says `parked`, whatever
  *      fails lets the guest go on as if nothing had happened.
- *  I2  A checkpoint that was not recorded is removed from the store.
+ *  I2  A checkpoint that was not recorded is removed from the store: here, or by the control plane when only it can tell.
  *  I3  A run whose saving failed tries again with a growing pause, `maxTries` times for one wait; then it stays hot.
  *  I4  A run whose end is known is not parked.
  */
@@ -19,6 +19,7 @@ import type { Logger } from "pino";
 import type { AppendQueue } from "./append-queue.ts";
 import type { Checkpoints, StoredCheckpoint } from "./checkpoints.ts";
 import { type ControlPlaneClient, LeaseLostError } from "./control-plane-client.ts";
+import type { ReachPoint } from "./debug-points.ts";
 import { messageOf } from "./failure.ts";
 import type { PendingWait, RunCalls } from "./run-calls.ts";
 import type { RunGuest } from "./run-guest.ts";
@@ -34,6 +35,9 @@ export interface ParkingOptions {
   readonly afterMs: number;
   /** Whether the attempt's end is known: then there is nothing to go on with. */
   readonly isDecided: () => boolean;
+  readonly reach: ReachPoint;
+  /** The run is to be cancelled, or its time is over: it is not parked any more. */
+  readonly isStopping: () => boolean;
   readonly onParked: () => void;
   readonly onFailure: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -45,11 +49,19 @@ const firstPauseMs = 5_000;
 /** A timer that is over that soon after the window is waited for: a save and a restore take longer. */
 const worthwhileMs = 2_000;
 
+/** Why a save is given up; no failure. */
+class WaitOver extends Error {
+  override readonly name = "WaitOver";
+  override readonly message = "the wait is over";
+}
+
 export class Parking {
   readonly #options: ParkingOptions;
   readonly #guest: () => RunGuest | undefined;
   #timer: NodeJS.Timeout | undefined;
   #saving = false;
+  /** Aborted when the wait is over while its guest is saved. */
+  #waitOver = new AbortController();
   #tries = 0;
 
   constructor(options: ParkingOptions, guest: () => RunGuest | undefined) {
@@ -61,6 +73,8 @@ export class Parking {
   onWait(wait: PendingWait | undefined): void {
     clearTimeout(this.#timer);
     this.#tries = 0;
+    this.#waitOver.abort(new WaitOver());
+    this.#waitOver = new AbortController();
     if (wait !== undefined) this.#schedule(wait, this.#options.afterMs);
   }
 
@@ -87,8 +101,10 @@ export class Parking {
         return;
       }
     } catch (error) {
-      logger.warn({ reason: messageOf(error), tries: this.#tries }, "the run could not be parked");
-      this.#say(error);
+      if (!(error instanceof WaitOver)) {
+        logger.warn({ reason: messageOf(error), tries: this.#tries }, "the run could not be parked");
+        this.#say(error);
+      }
     } finally {
       this.#saving = false;
     }
@@ -99,7 +115,7 @@ export class Parking {
 
   /** Whether the run is parked now (I1). */
   async #save(guest: RunGuest, wait: PendingWait): Promise<boolean> {
-    const { calls, queue, client, checkpoints, leaseId, fencing, signal } = this.#options;
+    const { calls, queue, client, checkpoints, leaseId, fencing, reach, signal } = this.#options;
     const { session } = guest;
     let stored: StoredCheckpoint | undefined;
     let isParked = false;
@@ -107,20 +123,34 @@ export class Parking {
     let saveMs = 0;
     try {
       await calls.suspend();
+      await reach("park.suspended");
       await queue.flush();
+      await reach("park.flushed");
       await session.hold();
       heldAt = performance.now();
       // I4: everything the guest sent is handled now. A task that has ended beside its wait was saved for nothing: its
       // end, which counts as delivered, would never be sent again.
       if (this.#options.isDecided()) return false;
       await queue.flush();
-      const saved = await checkpoints.save(guest.disk.mountPoint, async (directory) => {
-        const from = performance.now();
-        const record = await session.guest.checkpoint({ directory });
-        saveMs = Math.round(performance.now() - from);
-        return { record, link: session.snapshot(), calls: [...calls.held] };
-      });
+      await reach("park.held");
+      const saved = await checkpoints.save(
+        {
+          workspace: guest.disk.mountPoint,
+          leaseId,
+          onSealed: () => reach("park.sealed"),
+          signal: AbortSignal.any([signal, this.#waitOver.signal]),
+        },
+        async (directory) => {
+          const from = performance.now();
+          const record = await session.guest.checkpoint({ directory });
+          saveMs = Math.round(performance.now() - from);
+          await reach("park.saved");
+          return { record, link: session.snapshot(), calls: [...calls.held] };
+        },
+      );
       stored = saved;
+      await reach("park.stored");
+      if (this.#options.isStopping() || calls.pendingWait !== wait) return false;
       const { status } = await client.park(
         leaseId,
         {
@@ -138,10 +168,12 @@ export class Parking {
         signal,
       );
       isParked = status === "parked";
+      if (isParked) await checkpoints.recorded(saved.artifactDigest);
+      await reach("park.recorded");
       return isParked;
     } catch (error) {
       // The answer of a park that was recorded may be lost: the repeated request finds no lease, and the run is parked.
-      // Whoever cannot tell keeps the archive: the control plane refers to it, or the dispatcher's sweep removes it.
+      // Whoever cannot tell keeps the archive, and it is handed over to the control plane when the lease is over.
       stored = undefined;
       if (error instanceof LeaseLostError) this.#options.onFailure(error);
       throw error;

@@ -31,6 +31,7 @@ import type { Logger } from "pino";
 import { AppendQueue } from "./append-queue.ts";
 import { type Checkpoints, type HeldCall, isPermanent } from "./checkpoints.ts";
 import { type ControlPlaneClient, LeaseLostError, type RunReport } from "./control-plane-client.ts";
+import type { OnDebugPoint, ReachPoint } from "./debug-points.ts";
 import { messageOf } from "./failure.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import { checkedJson, restoreGuestSession, type SessionEnd } from "./guest-session.ts";
@@ -54,6 +55,7 @@ export interface RunExecutorOptions {
   /** Absent: waiting runs keep their guests. */
   readonly checkpoints: Checkpoints | undefined;
   readonly parkAfterMs: number;
+  readonly onDebugPoint: OnDebugPoint;
   readonly capabilities: IsolationCapabilities;
   readonly cancelGraceMs: number;
   readonly logger: Logger;
@@ -107,6 +109,7 @@ class Execution {
   readonly #redactor: Redactor;
   readonly #calls: RunCalls;
   readonly #parking: Parking | undefined;
+  readonly #reach: ReachPoint;
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
@@ -130,6 +133,7 @@ class Execution {
       onWait: (wait) => this.#parking?.onWait(wait),
       signal: this.#abandoned.signal,
     });
+    this.#reach = async (point) => options.onDebugPoint(point, run.run_id);
     this.#parking = this.#newParking(options);
     this.#restored.promise.catch(() => undefined);
     workerStops.addEventListener("abort", () => this.#abandon(), { once: true });
@@ -169,7 +173,10 @@ class Execution {
       this.#calls.close();
       await disposed; // I3
       // Its files went with the checkpoint: the next worker has them.
-      if (this.#stop?.kind === "parked") await this.#options.workspaces.remove(this.#run.workspace_id);
+      if (this.#stop?.kind === "parked") {
+        await this.#options.workspaces.remove(this.#run.workspace_id);
+        await this.#reach("park.guest-gone");
+      }
     }
   }
 
@@ -194,6 +201,7 @@ class Execution {
   /** Go on with the attempt from its checkpoint. What fails here is no outcome of the run: others may restore it. */
   async #resumeAndWait(resume: Resume): Promise<RunReport | undefined> {
     const from = performance.now();
+    await this.#reach("resume.leased");
     let calls: readonly HeldCall[];
     try {
       calls = await this.#restore(resume);
@@ -207,7 +215,9 @@ class Execution {
     if (guest === undefined) return undefined;
     void guest.session.ended.then((end) => this.#guestEnded(end));
     this.#limitDuration();
+    await this.#reach("resume.answered");
     await this.#reportStart({ pooled: false, start_ms: performance.now() - from }, calls);
+    await this.#reach("resume.started");
     this.#endWait(resume);
     return this.#decided.promise;
   }
@@ -228,6 +238,7 @@ class Execution {
           workspace,
           async ({ record, link, calls: held }, directory) => {
             calls = held;
+            await this.#reach("resume.opened");
             return await restoreGuestSession(isolation, spec, { directory, record, link }, (message) =>
               this.#receive(message),
             );
@@ -235,6 +246,7 @@ class Execution {
         ),
     );
     this.#guest = guest;
+    await this.#reach("resume.restored");
     await guest.session.send({ type: "run.restored" });
     await Promise.race([
       this.#restored.promise,
@@ -281,6 +293,8 @@ class Execution {
         queue: this.#queue,
         afterMs,
         isDecided: () => this.#isDecided,
+        reach: this.#reach,
+        isStopping: () => this.#stop !== undefined,
         onParked: () => {
           this.#stop = { kind: "parked" };
           this.#decide(undefined);

@@ -4,12 +4,14 @@
  *     <dir>/<first 32 hex of the digest>
  *
  *  I1  A folder appears complete, by one rename.
+ *  I3  Every worker unpacks a source with the same times: a guest that is saved here may go on elsewhere.
  *  I2  At most `kept` unused sources stay; one that a guest may use is never removed (`hold`).
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { type ArtifactStore, extractDeploymentSource } from "@helmr/artifacts";
+import { fixedTime, setFixedTimes } from "@helmr/guest";
 import { KeyedLock } from "./keyed-lock.ts";
 
 const kept = 32;
@@ -61,13 +63,14 @@ export class SourceCache {
       try {
         await mkdir(partial, { mode: 0o755 });
         await extractDeploymentSource(await this.#artifacts.get(digest), partial);
+        await setFixedTimes(partial);
         await rename(partial, path); // I1
       } finally {
         await rm(partial, { recursive: true, force: true });
       }
       await this.#evict();
     }
-    await utimes(path, new Date(), new Date());
+    await utimes(path, new Date(), fixedTime); // I2: the access time tells the last use
   }
 
   /** I2 */
@@ -76,7 +79,7 @@ export class SourceCache {
       (name) => !name.startsWith(".") && !this.#users.has(name),
     );
     const aged = await Promise.all(
-      names.map(async (name) => ({ name, at: (await stat(join(this.#dir, name))).mtimeMs })),
+      names.map(async (name) => ({ name, at: (await stat(join(this.#dir, name))).atimeMs })),
     );
     const old = aged.sort((a, b) => b.at - a.at).slice(kept);
     for (const { name } of old) await rm(join(this.#dir, name), { recursive: true, force: true });

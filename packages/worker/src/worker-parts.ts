@@ -19,6 +19,7 @@ import { RunGuests } from "./run-guest.ts";
 import { SdkRegistry } from "./sdk-registry.ts";
 import { SourceCache } from "./source-cache.ts";
 import { Staging } from "./staging.ts";
+import { UploadJournal } from "./upload-journal.ts";
 import type { WaitPoller } from "./wait-poller.ts";
 import type { WorkerInstance } from "./worker-instance.ts";
 import { Workspaces } from "./workspaces.ts";
@@ -58,6 +59,7 @@ export class WorkerParts {
       layersDir: join(dataDir, "layers"),
       rootsDir: join(dataDir, "roots"),
       imagesDir: images.imagesDir,
+      artifacts,
     });
     this.#sources = new SourceCache({ dir: join(dataDir, "sources"), artifacts });
     const loopDevices = async () => (await isolation.capabilities()).limits.disk;
@@ -114,6 +116,7 @@ export class WorkerParts {
       workspaces: this.#workspaces,
       isolation,
       parkAfterMs: this.#options.parkAfterMs,
+      onDebugPoint: this.#options.onDebugPoint,
       cancelGraceMs,
       logger,
     });
@@ -122,7 +125,7 @@ export class WorkerParts {
 
   /** Absent when there is no key, or guests cannot be saved on this host. */
   async checkpoints(capabilities: IsolationCapabilities): Promise<Checkpoints | undefined> {
-    const { checkpointKeys: keys, artifacts, isolation } = this.#options;
+    const { checkpointKeys: keys, artifacts, isolation, dataDir, logger } = this.#options;
     if (keys === undefined || !capabilities.checkpoint) return undefined;
     await this.#staging.open();
     return new Checkpoints({
@@ -130,6 +133,9 @@ export class WorkerParts {
       keys,
       staging: this.#staging,
       host: await isolation.checkpointHost(),
+      journal: new UploadJournal(join(dataDir, "uploads")),
+      stallMs: this.#options.transferStallMs,
+      logger,
     });
   }
 

@@ -91,6 +91,8 @@ class LeasingWorker implements Worker {
       const checkpoints = await parts.checkpoints(capabilities);
       const describe = await this.#description(instance, capabilities, checkpoints !== undefined);
       const registration = await this.#register(describe);
+      // The registration has ended all leases of a dead worker of this folder.
+      await checkpoints?.handOver(this.#client, this.#stopping.signal);
       this.#running = this.#assemble(parts, registration, { describe, capabilities, checkpoints });
     } catch (error) {
       await parts.close();
@@ -172,7 +174,10 @@ class LeasingWorker implements Worker {
       slots: capacity.runs,
       poll: async (max, aborted) =>
         (await client.lease({ max_runs: Math.min(max, 100), max_builds: 0, wait_ms: pollMs }, aborted)).runs,
-      execute: (run) => runExecutor.execute(run, signal),
+      execute: async (run) => {
+        await runExecutor.execute(run, signal);
+        await checkpoints?.handOver(client, signal);
+      },
       logger,
     });
     const builds = new LeaseLoop<BuildAssignment>({

@@ -6,10 +6,13 @@ import {
   pollWaitsRequest,
   type pollWaitsResponse,
   restoreFailedRequest,
+  settleUploadsRequest,
+  type settleUploadsResponse,
   type WaitState,
 } from "@helmr/api";
 import {
   createWait,
+  discardUnrecorded,
   expireWaits,
   failRestore,
   listResolvedWaits,
@@ -75,6 +78,13 @@ export function waitRoutes(app: FastifyInstance, context: WorkerContext): void {
       tellWorkOf(bus, lease.group); // its place in a lane is free
     }
     return { status: result.status };
+  });
+
+  app.post("/uploads/settle", async (request): Promise<z.infer<typeof settleUploadsResponse>> => {
+    await context.authentication.worker(request);
+    const { uploads } = settleUploadsRequest.parse(request.body);
+    const artifacts = uploads.map(({ artifact_digest: digest, lease_id: leaseId }) => ({ digest, leaseId }));
+    return { settled: await discardUnrecorded(db, artifacts) };
   });
 
   app.post("/leases/:lease_id/restore-failed", async (request) => {

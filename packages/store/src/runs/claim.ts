@@ -94,7 +94,10 @@ function claimable(workerInstanceId: RawBuilder<unknown>) {
       and (a.status in ('running', 'waiting') or a.execution_status = 'resume_queued') limit 1) is null
     and (r.execution_status <> 'resume_queued' or (select true from run_checkpoints k, worker_instances i
       where k.run_id = r.id and i.id = ${workerInstanceId}
-        and k.manifest->>'compatibility' = i.capabilities->>'checkpoint_compatibility'))
+        and k.manifest->>'compatibility' = i.capabilities->>'checkpoint_compatibility'
+        and (i.id <> all (k.failed_on) or not exists (select from worker_instances o
+          where o.state = 'active' and o.id <> all (k.failed_on)
+            and o.capabilities->>'checkpoint_compatibility' = i.capabilities->>'checkpoint_compatibility'))))
     and (r.execution_status = 'resume_queued' or coalesce((select w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) = 'gone'
       from workspaces w where w.id = r.workspace_id), true))`;

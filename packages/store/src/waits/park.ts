@@ -153,10 +153,12 @@ export async function failRestore(
     const run = rows[0];
     if (run === undefined || !holds(run, input)) return { status: "lost" } as const;
     const { rows: counted } = await sql<{ failed_restores: number }>`
-      update run_checkpoints set failed_restores = failed_restores + 1 where run_id = ${run.id}
+      update run_checkpoints set failed_restores = failed_restores + 1,
+        failed_on = array(select distinct unnest(failed_on || ${input.workerInstanceId}::uuid)) where run_id = ${run.id}
       returning failed_restores`.execute(tx);
     const failures = counted[0]?.failed_restores ?? maxFailedRestores;
-    const isOver = input.permanent || failures >= maxFailedRestores;
+    // A requested cancel wins (I7): withoutCheckpoint sees to it.
+    const isOver = input.permanent || failures >= maxFailedRestores || run.cancel_requested_at !== null;
     await settleRuns(tx, [
       { run, decision: isOver ? withoutCheckpoint(run, input) : tryAgain(input, failures) },
     ]);

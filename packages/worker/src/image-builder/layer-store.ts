@@ -5,20 +5,27 @@
  *     <layersDir>/.partial-*    a layer being filled; removed at the next start
  *     <rootsDir>/<name>         mount point of a merged, read-only root
  *
- * An image is a list of references from the base up: `base:<folder>/<digest>` (a tree of the image store), then
- * `layer:<key>`. `name` is the first 24 hex digits of the key: 60 of them fit into the kernel's mount options page.
+ *     <layersDir>/.shared-<name> digest of the layer in the artifact store
+ *
+ * An image is a list of references from the base up: `base:<folder>/<digest>` (a tree of the image store), then, of layers,
+ * `layer:<key>` while it is built and `layer:<key>@<digest>` when it is finished: other workers fetch it by its digest.
+ * `name` is the first 24 hex digits of the key: 60 of them fit into the kernel's mount options page.
  *
  *  I1  A layer appears complete, by one rename; equal keys are equal inputs.
  *  I2  One layer is filled once at a time; who waited finds it finished.
+ *  I4  Two workers that build the same step make two layers: a reference with a digest means exactly that one, whether it
+ *      was built here or fetched (then it is named by its digest).
  *  I3  A merged root is mounted at most once and stays until `release` or `close`.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { ArtifactStore } from "@helmr/artifacts";
 import type { StoredImage } from "@helmr/artifacts/images";
 import { mountOverlay, type RootFilesystem, removeTree, unmount, unmountBelow } from "@helmr/isolation";
 import { execa } from "execa";
 import { KeyedLock } from "../keyed-lock.ts";
+import { fetchLayer, storeLayer } from "./layer-archive.ts";
 import { keyOf } from "./layer-key.ts";
 
 /** An image needs a layer or base that this host does not hold (any more). */
@@ -30,7 +37,7 @@ export class MissingLayerError extends Error {
 export const maxLayers = 60;
 
 const baseReference = /^base:([A-Za-z0-9._-]{1,200})\/([0-9a-f]{64})$/;
-const layerReference = /^layer:([0-9a-f]{64})$/;
+const layerReference = /^layer:([0-9a-f]{64})(?:@(sha256:[0-9a-f]{64}))?$/;
 
 /** How the reference of a stored image is written into a built image's layer list. */
 export function baseReferenceOf(image: StoredImage): string {
@@ -41,6 +48,7 @@ export class LayerStore {
   readonly #layersDir: string;
   readonly #rootsDir: string;
   readonly #imagesDir: string;
+  readonly #artifacts: ArtifactStore;
   readonly #lock = new KeyedLock();
   readonly #mounted = new Map<string, string>();
 
@@ -48,10 +56,12 @@ export class LayerStore {
     readonly layersDir: string;
     readonly rootsDir: string;
     readonly imagesDir: string;
+    readonly artifacts: ArtifactStore;
   }) {
     this.#layersDir = options.layersDir;
     this.#rootsDir = options.rootsDir;
     this.#imagesDir = options.imagesDir;
+    this.#artifacts = options.artifacts;
   }
 
   /** Unmount and remove what a dead worker left. */
@@ -130,16 +140,64 @@ export class LayerStore {
     });
   }
 
-  /** Host folders of an image, topmost first (overlayfs' order). */
+  /** Host folders of an image, topmost first (overlayfs' order); layers that are not here are fetched. */
   async lowers(layers: readonly string[]): Promise<string[]> {
-    const paths = layers.map((reference) => this.#pathOf(reference));
-    for (const [index, path] of paths.entries()) {
-      if (await exists(path)) continue;
-      throw new MissingLayerError(
-        `image layer ${index + 1} of ${layers.length} is not on this worker; deploy again to rebuild it`,
-      );
+    const paths: string[] = [];
+    for (const [index, reference] of layers.entries()) {
+      const path = await this.#fetched(reference);
+      if (path === undefined) {
+        throw new MissingLayerError(
+          `image layer ${index + 1} of ${layers.length} is not on this worker; deploy again to rebuild it`,
+        );
+      }
+      paths.push(path);
     }
     return paths.reverse();
+  }
+
+  /** Put the layers into the artifact store, those that are not there; resolves to the references by which all have them. */
+  async share(layers: readonly string[]): Promise<string[]> {
+    const shared: string[] = [];
+    for (const reference of layers) {
+      const [, key, digest] = layerReference.exec(reference) ?? [];
+      if (key === undefined || digest !== undefined) shared.push(reference);
+      else shared.push(`${reference}@${await this.#share(key)}`);
+    }
+    return shared;
+  }
+
+  #share(key: string): Promise<string> {
+    return this.#lock.with(`share ${key}`, async () => {
+      const known = await this.#sharedDigest(key);
+      if (known !== undefined && (await this.#artifacts.has(known))) return known;
+      const digest = await storeLayer(this.#artifacts, this.#layerPath(key));
+      const record = this.#sharedPath(key);
+      await writeFile(`${record}.new`, digest);
+      await rename(`${record}.new`, record);
+      return digest;
+    });
+  }
+
+  /** Where the reference's folder is; undefined when it is not here and in no store. I4 */
+  async #fetched(reference: string): Promise<string | undefined> {
+    const [, key, digest] = layerReference.exec(reference) ?? [];
+    const path = this.#pathOf(reference);
+    if (key === undefined || digest === undefined) return (await exists(path)) ? path : undefined;
+    if ((await this.#sharedDigest(key)) === digest && (await exists(path))) return path;
+    const name = digest.slice("sha256:".length);
+    await this.ensure(name, ({ upper }) => fetchLayer(this.#artifacts, digest, upper));
+    return this.#layerPath(name);
+  }
+
+  async #sharedDigest(key: string): Promise<string | undefined> {
+    return readFile(this.#sharedPath(key), "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw error;
+    });
+  }
+
+  #sharedPath(key: string): string {
+    return join(this.#layersDir, `.shared-${key.slice(0, 24)}`);
   }
 
   /** One layer with the whole tree of many, for images over `maxLayers`. */
@@ -162,6 +220,7 @@ export class LayerStore {
       const path = join(this.#layersDir, entry);
       if ((await stat(path)).mtime >= olderThan) continue;
       await removeTree(path);
+      await rm(join(this.#layersDir, `.shared-${entry}`), { force: true });
       removed += 1;
     }
     return removed;

@@ -19,9 +19,9 @@ import {
 } from "./control-plane.ts";
 
 /** Where the runtime's installer keeps things (helmr dev installs them). */
-const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "helmr");
+export const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "helmr");
 
-async function installed(folder: string, file: string): Promise<string | undefined> {
+export async function installed(folder: string, file: string): Promise<string | undefined> {
   for (const version of (await readdir(join(cacheDir, folder)).catch(() => [])).sort().reverse()) {
     const path = join(cacheDir, folder, version, file);
     const found = await access(path).then(
@@ -34,7 +34,7 @@ async function installed(folder: string, file: string): Promise<string | undefin
 }
 
 export const baseImage = "node:24-bookworm-slim";
-const extraCa = process.env.HELMR_GUEST_EXTRA_CA_CERTS;
+export const extraCa = process.env.HELMR_GUEST_EXTRA_CA_CERTS;
 
 export type Files = Readonly<Record<string, string>>;
 

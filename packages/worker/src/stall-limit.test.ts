@@ -1,0 +1,49 @@
+import { PassThrough, Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { withStallLimit } from "./stall-limit.ts";
+
+const limit = { what: "the transfer", stallMs: 50 };
+
+test("bytes pass, and a slow transfer that moves is no stall", async () => {
+  async function* slow() {
+    for (let at = 0; at < 5; at++) {
+      await sleep(20);
+      yield Buffer.from(String(at));
+    }
+  }
+  const moved = await withStallLimit({ ...limit, stallMs: 1000 }, (watch) =>
+    buffer(watch(Readable.from(slow()))),
+  );
+  expect(moved.toString()).toBe("01234");
+});
+
+test("one that stands still fails, even if it never settles, and its source is destroyed", async () => {
+  const source = new PassThrough();
+  const stuck = withStallLimit(limit, (watch) => buffer(watch(source)));
+  await expect(stuck).rejects.toThrow("the transfer stood still for 50 ms");
+  await expect.poll(() => source.destroyed).toBe(true);
+  await expect(withStallLimit(limit, () => new Promise(() => undefined))).rejects.toThrow("stood still");
+});
+
+test("an error of the source before anybody reads is the reader's", async () => {
+  const source = new PassThrough();
+  const read = withStallLimit({ ...limit, stallMs: 5000 }, async (watch) => {
+    const watched = watch(source);
+    source.destroy(new Error("digest differs"));
+    await sleep(10);
+    return await buffer(watched);
+  });
+  await expect(read).rejects.toThrow("digest differs");
+});
+
+test("the signal gives it up with its reason", async () => {
+  const abort = new AbortController();
+  const given = withStallLimit(
+    { ...limit, stallMs: 5000, signal: abort.signal },
+    () => new Promise(() => undefined),
+  );
+  abort.abort(new Error("the wait is over"));
+  await expect(given).rejects.toThrow("the wait is over");
+});

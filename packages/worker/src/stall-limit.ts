@@ -1,0 +1,58 @@
+/** A transfer to or from the object store: it may take its time, but it must not stand still, and it can be given up. */
+import { Readable } from "node:stream";
+
+export interface StallLimit {
+  /** For the error: "storing the checkpoint". */
+  readonly what: string;
+  /** No byte for that long is a failure. */
+  readonly stallMs: number;
+  /** Gives the transfer up. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Run `transfer`, which passes its bytes through `watch`. Rejects when no byte has passed for `stallMs`, or at the signal,
+ * even if the transfer itself never settles; what it reads from is destroyed then.
+ */
+export async function withStallLimit<T>(
+  { what, stallMs, signal }: StallLimit,
+  transfer: (watch: (source: Readable) => Readable) => Promise<T>,
+): Promise<T> {
+  const stopped = Promise.withResolvers<never>();
+  stopped.promise.catch(() => undefined); // Raced below, and of no interest after that.
+  const sources: Readable[] = [];
+  const stop = (error: Error) => {
+    stopped.reject(error);
+    for (const source of sources) source.destroy(error);
+  };
+  const timer = setTimeout(
+    () =>
+      stop(new Error(`${what} stood still for ${stallMs} ms: look into the object store and the way to it`)),
+    stallMs,
+  );
+  const onAbort = () =>
+    stop(signal?.reason instanceof Error ? signal.reason : new Error(`${what} was given up`));
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const watch = (source: Readable) => {
+    async function* moving(): AsyncGenerator<Buffer> {
+      for await (const chunk of source) {
+        timer.refresh();
+        yield chunk as Buffer;
+      }
+    }
+    const watched = Readable.from(moving(), { objectMode: false });
+    // A reader that stops must stop what feeds it, also when it never started.
+    watched.once("close", () => source.destroy());
+    // An error before anybody reads would end the process; whoever reads later gets it.
+    for (const stream of [source, watched]) stream.on("error", () => undefined);
+    sources.push(source, watched);
+    return watched;
+  };
+  try {
+    signal?.throwIfAborted();
+    return await Promise.race([transfer(watch), stopped.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
