@@ -408,7 +408,7 @@ async function answer(run: ModelRun, waitFor: WaitFor): Promise<string | undefin
     return "completed";
   }
   const completions = await Promise.all(
-    [1, 2].map(() => completeToken(database.db, scope, waitFor.tokenId, { data: '"yes"' })),
+    [1, 2].map(() => completeToken(database.db, scope, waitFor.tokenId, { dataJson: '"yes"' })),
   );
   expect(completions.flatMap(({ resolved }) => resolved)).toHaveLength(1);
   return "completed";

@@ -420,7 +420,7 @@ test("a run that no living worker can restore says so once, with what it needs",
     sizeBytes: 1,
     timings: {},
   });
-  await completeToken(database.db, scope, id, { data: "1" });
+  await completeToken(database.db, scope, id, { dataJson: "1" });
   const note = (afterMs: number) => noteUnresumable(database.db, { limit: 10, afterMs });
   expect(await note(60_000)).toEqual([]);
   expect((await Promise.all([note(0), note(0)])).flat()).toMatchObject([{ runId: run.runId }]);
@@ -436,7 +436,7 @@ test("a cancel that was asked for while a restore failed ends the run", async ()
   const run = await running();
   const id = await token();
   await park(run, (await wait(run, { kind: "token", tokenId: id })).id);
-  await completeToken(database.db, scope, id, { data: "1" });
+  await completeToken(database.db, scope, id, { dataJson: "1" });
   const failing = await lease(workers[1]);
   await transaction(database.db, (tx) => requestCancel(tx, scope, run.runId, { reason: "enough" }));
   await failRestore(database.db, { ...failing, message: "m", permanent: false });

@@ -59,7 +59,7 @@ describe("a parked run", () => {
         env: "TOKEN-value",
         file: "KEY-value",
         hostname: before.hostname,
-        content: ["one\n", "one\nround 1\n"][index],
+        content: ["one\nround 1\n", "one\nround 1\nround 2\n"][index],
       });
     }
     // What the files were when the guest was saved for the second time is what they were after.

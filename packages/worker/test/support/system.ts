@@ -283,7 +283,7 @@ export class System {
   /** Completes the token; hints go as a request's would. */
   async complete(tokenId: string, value: unknown): Promise<void> {
     const done = await completeToken(this.db, this.environment.scope, tokenId, {
-      data: JSON.stringify(value),
+      dataJson: JSON.stringify(value),
     });
     this.#tell(done.resolved);
   }
