@@ -186,7 +186,13 @@ export class Parking {
   }
 
   async #goOn({ session }: RunGuest): Promise<void> {
-    await session.guest.resume().catch(() => undefined); // It may have ended meanwhile; `ended` tells.
+    await session.guest.resume().catch((error: unknown) => {
+      // It may have ended meanwhile, which `ended` tells.
+      this.#options.logger.warn(
+        { reason: messageOf(error) },
+        "a guest that was not parked could not be let go on",
+      );
+    });
     session.release();
     this.#options.calls.start();
   }

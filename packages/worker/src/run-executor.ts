@@ -14,18 +14,11 @@
  *  I1  Nothing is reported after the lease was lost.
  *  I2  Appends are sent only after the start was accepted; the finish only after every append.
  *  I3  The guest is destroyed and its disk unmounted before the workspace is free for the next run.
- *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
  *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
+ *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
  */
 import type { Resume, RunAssignment } from "@helmr/api";
-import {
-  type CallResult,
-  type GuestMessage,
-  guestPaths,
-  limits,
-  type RunOutcome,
-  type SecretPlacement,
-} from "@helmr/guest-protocol";
+import { type CallResult, type GuestMessage, limits, type RunOutcome } from "@helmr/guest-protocol";
 import type { Isolation, IsolationCapabilities } from "@helmr/isolation";
 import type { Logger } from "pino";
 import { AppendQueue } from "./append-queue.ts";
@@ -34,13 +27,15 @@ import { type ControlPlaneClient, LeaseLostError, type RunReport } from "./contr
 import type { OnDebugPoint, ReachPoint } from "./debug-points.ts";
 import { messageOf } from "./failure.ts";
 import type { GuestPool } from "./guest-pool.ts";
-import { checkedJson, restoreGuestSession, type SessionEnd } from "./guest-session.ts";
+import { checkedJson, type SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { Parking } from "./parking.ts";
 import { Redactor } from "./redact.ts";
+import { restoreRunGuest } from "./restore-guest.ts";
 import { RunCalls } from "./run-calls.ts";
 import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
-import { reportOfEnd, reportOfOutcome, reportOfStartFailure } from "./run-report.ts";
+import { reportOfEnd, reportOfOutcome, reportOfStartFailure, reportOfStop, type Stop } from "./run-report.ts";
+import { startMessage } from "./run-start.ts";
 import type { WaitPoller } from "./wait-poller.ts";
 import type { Workspaces } from "./workspaces.ts";
 
@@ -85,12 +80,6 @@ export class RunExecutor {
     }
   }
 }
-
-type Stop =
-  | { readonly kind: "cancel"; readonly reason: string }
-  | { readonly kind: "max_duration" }
-  | { readonly kind: "parked" }
-  | { readonly kind: "abandoned" };
 
 class Execution {
   readonly #run: RunAssignment;
@@ -222,41 +211,19 @@ class Execution {
     return this.#decided.promise;
   }
 
-  /** Resolves when the task process has answered: only then the restore counts. */
   async #restore(resume: Resume): Promise<readonly HeldCall[]> {
-    const { checkpoints, guests, workspaces, isolation } = this.#options;
+    const { checkpoints } = this.#options;
     if (checkpoints === undefined) throw new Error("this worker has no checkpoint key");
-    const workspaceId = this.#run.workspace_id;
-    await workspaces.remove(workspaceId);
-    let calls: readonly HeldCall[] = [];
-    const guest = await guests.restore(
-      this.#kind,
-      (spec) => workspaces.open(workspaceId, spec),
-      (spec, workspace) =>
-        checkpoints.load(
-          resume.artifact_digest,
-          workspace,
-          async ({ record, link, calls: held }, directory) => {
-            calls = held;
-            await this.#reach("resume.opened");
-            return await restoreGuestSession(isolation, spec, { directory, record, link }, (message) =>
-              this.#receive(message),
-            );
-          },
-        ),
-    );
-    this.#guest = guest;
-    await this.#reach("resume.restored");
-    await guest.session.send({ type: "run.restored" });
-    await Promise.race([
-      this.#restored.promise,
-      this.#decided.promise,
-      guest.session.ended.then((end) => {
-        throw new Error(`the restored guest ended: ${JSON.stringify(end).slice(0, 500)}`);
-      }),
-      timeLimit(restoredLimitMs, `the restored task did not answer within ${restoredLimitMs} ms`),
-    ]);
-    return calls;
+    return await restoreRunGuest(this.#run, resume, this.#kind, {
+      ...this.#options,
+      checkpoints,
+      onMessage: (message) => this.#receive(message),
+      onGuest: (guest) => {
+        this.#guest = guest;
+      },
+      answered: Promise.race([this.#restored.promise, this.#decided.promise]),
+      reach: this.#reach,
+    });
   }
 
   #endWait({ wait }: Resume): void {
@@ -338,30 +305,8 @@ class Execution {
   }
 
   async #sendStart(guest: RunGuest): Promise<void> {
-    const run = this.#run;
     this.#limitDuration();
-    await guest.session.send({
-      type: "run.start",
-      run: {
-        id: run.run_id,
-        attempt_id: run.attempt_id,
-        attempt_number: run.attempt_number,
-        run_lease_id: run.lease_id,
-      },
-      session_id: run.session_id,
-      task: run.task,
-      payload_json: run.payload_json,
-      metadata_json: run.metadata_json,
-      env: { ...run.sandbox.image.env },
-      secrets: run.secrets.map(
-        ({ placement, value }): SecretPlacement =>
-          placement.kind === "env"
-            ? { ...placement, value }
-            : { ...placement, mode: Number.parseInt(placement.mode, 8), value },
-      ),
-      workspace_path: run.sandbox.definition.workspace_mount_path,
-      source_root: guestPaths.taskSource,
-    });
+    await guest.session.send(startMessage(this.#run));
   }
 
   /** Time that the run was parked does not count. */
@@ -480,23 +425,7 @@ class Execution {
   }
 
   #stopReport(): RunReport | undefined {
-    const limitSeconds = this.#run.max_duration_seconds;
-    switch (this.#stop?.kind) {
-      case "cancel":
-        return { status: "cancelled", reason: this.#stop.reason };
-      case "max_duration": {
-        const message = `timeout: the run took longer than its max duration of ${limitSeconds} s; raise maxDuration or make the task end earlier`;
-        return {
-          status: "failed",
-          failure_kind: "max_duration",
-          message,
-          detail: { name: "MaxDurationError", message, limit_seconds: limitSeconds },
-          retryable: true,
-        };
-      }
-      default:
-        return undefined;
-    }
+    return this.#stop && reportOfStop(this.#stop, this.#run.max_duration_seconds);
   }
 
   #onReportFailure(error: unknown): void {
@@ -523,15 +452,6 @@ class Execution {
       this.#onReportFailure(error);
     }
   }
-}
-
-/** Measured at 0.2 s; a loaded host takes several. */
-const restoredLimitMs = 30_000;
-
-function timeLimit(ms: number, message: string): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(message)), ms).unref();
-  });
 }
 
 /** The guest's clock, when it is within a day of ours. */

@@ -48,6 +48,27 @@ function boundedError(error: TaskError, depth: number): Record<string, unknown> 
   };
 }
 
+/** Why a run is ended from outside of its task. */
+export type Stop =
+  | { readonly kind: "cancel"; readonly reason: string }
+  | { readonly kind: "max_duration" }
+  | { readonly kind: "parked" }
+  | { readonly kind: "abandoned" };
+
+/** Undefined: nothing is reported. */
+export function reportOfStop(stop: Stop, limitSeconds: number): RunReport | undefined {
+  if (stop.kind === "cancel") return { status: "cancelled", reason: stop.reason };
+  if (stop.kind !== "max_duration") return undefined;
+  const message = `timeout: the run took longer than its max duration of ${limitSeconds} s; raise maxDuration or make the task end earlier`;
+  return {
+    status: "failed",
+    failure_kind: "max_duration",
+    message,
+    detail: { name: "MaxDurationError", message, limit_seconds: limitSeconds },
+    retryable: true,
+  };
+}
+
 /** The guest ended before the task's outcome was known. */
 export function reportOfEnd(end: SessionEnd, memoryMib: number): RunReport {
   if (end.kind === "violation")

@@ -21,7 +21,7 @@ import { readdir, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import type { CheckpointRecord } from "../checkpoint.ts";
-import { IsolationError, messageOf } from "../errors.ts";
+import { errorCode, IsolationError, messageOf } from "../errors.ts";
 import { killProcess } from "../host/cgroup.ts";
 import type { Guest, GuestExit, GuestSpec } from "../isolation.ts";
 import { checkpointHost, describeImage } from "./checkpoint.ts";
@@ -175,7 +175,7 @@ export class GvisorGuest implements Guest {
   async #letGo(image: string): Promise<void> {
     const { cgroup, sandbox, spec } = this.#parts;
     await sandbox.resume();
-    for (const name of await readdir(image)) await rm(path.join(image, name), { force: true });
+    for (const name of await namesIn(image)) await rm(path.join(image, name), { force: true });
     await cgroup?.limitMemory(memoryLimitMib(spec)); // G5
   }
 
@@ -198,4 +198,12 @@ export class GvisorGuest implements Guest {
     if (problems.length === 0) return reason;
     return { reason: "lost", detail: `the guest ended, but its cleanup failed: ${problems.join("; ")}` };
   }
+}
+
+/** Nothing when the caller has removed its folder already. */
+async function namesIn(folder: string): Promise<string[]> {
+  return await readdir(folder).catch((error) => {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  });
 }

@@ -1,6 +1,6 @@
 /** Saving and restoring: what a guest keeps, what is new, and that a failure costs nothing. Drivers that cannot skip it. */
 import { once } from "node:events";
-import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -298,6 +298,17 @@ export function checkpointContract(bench: () => Bench): void {
       await guest.checkpoint({ directory: folder });
       await guest.destroy();
       expect(await bench().leftovers()).toEqual([]);
+    });
+
+    it("goes on also when the folder was removed first, and can be saved again", async () => {
+      const guest = await startEvaluator(bench().isolation, evaluatorSpec(bench()));
+      const removed = await staging.folder();
+      await guest.checkpoint({ directory: removed });
+      await rm(removed, { recursive: true });
+      await guest.resume();
+      expect(await ask(guest, "1 + 1")).toBe(2);
+      await guest.checkpoint({ directory: await staging.folder() });
+      await guest.destroy();
     });
 
     it("saves a paused guest", async () => {

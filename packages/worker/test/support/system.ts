@@ -60,6 +60,7 @@ interface SystemWorkerOptions {
   readonly dir?: string;
   readonly key?: string;
   readonly wrapIsolation?: (isolation: Isolation) => Isolation;
+  readonly wrapArtifacts?: (artifacts: ArtifactStore) => ArtifactStore;
 }
 
 export interface SystemWorker {
@@ -72,7 +73,7 @@ export interface SystemWorker {
 /** A worker on a folder of its own; `options` change what it is made with. */
 export async function startSystemWorker(
   settings: WorkerSettings,
-  { wrapIsolation, ...options }: Partial<WorkerOptions> & SystemWorkerOptions = {},
+  { wrapIsolation, wrapArtifacts, ...options }: Partial<WorkerOptions> & SystemWorkerOptions = {},
 ): Promise<SystemWorker> {
   const runscPath = process.env.HELMR_RUNSC ?? (await installed("runsc", "runsc"));
   if (runscPath === undefined) throw new Error("no runsc: run npm run quickstart once, or set HELMR_RUNSC");
@@ -92,7 +93,7 @@ export async function startSystemWorker(
     name: "parking",
     dataDir: join(dir, "worker"),
     isolation: wrapIsolation?.(isolation) ?? isolation,
-    artifacts,
+    artifacts: wrapArtifacts?.(artifacts) ?? artifacts,
     images: { imagesDir: join(cacheDir, "images"), baseImage },
     bunPath: undefined,
     capacity: { runs: 8, builds: 1, cpu: 2, memoryMib: 4096 },
