@@ -20,6 +20,14 @@ create table api_keys (
 CREATE INDEX api_keys_by_creator ON public.api_keys USING btree (created_by_user_id);
 CREATE INDEX api_keys_by_environment ON public.api_keys USING btree (environment_id, created_at DESC, id DESC);
 
+create table artifact_reservations (
+  digest text not null,
+  lease_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  constraint artifact_reservations_pkey PRIMARY KEY (lease_id, digest)
+) with ();
+CREATE INDEX artifact_reservations_by_digest ON public.artifact_reservations USING btree (digest);
+
 create table audit_log (
   id uuid not null,
   organization_id uuid,
@@ -366,12 +374,15 @@ create table run_checkpoints (
   failed_on uuid[] not null default '{}'::uuid[],
   waiting_noted boolean not null default false,
   created_at timestamp with time zone not null default now(),
+  workspace_version_id uuid,
   constraint run_checkpoints_pkey PRIMARY KEY (id),
   constraint run_checkpoints_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
   constraint run_checkpoints_run_id_key UNIQUE (run_id),
-  constraint run_checkpoints_wait_id_fkey FOREIGN KEY (wait_id) REFERENCES run_waits(id) ON DELETE CASCADE
+  constraint run_checkpoints_wait_id_fkey FOREIGN KEY (wait_id) REFERENCES run_waits(id) ON DELETE CASCADE,
+  constraint run_checkpoints_workspace_version_id_fkey FOREIGN KEY (workspace_version_id) REFERENCES workspace_versions(id)
 ) with ();
 CREATE INDEX run_checkpoints_by_artifact ON public.run_checkpoints USING btree (artifact_digest);
+CREATE INDEX run_checkpoints_by_version ON public.run_checkpoints USING btree (workspace_version_id) WHERE (workspace_version_id IS NOT NULL);
 CREATE INDEX run_checkpoints_by_wait ON public.run_checkpoints USING btree (wait_id);
 
 create table run_counts (
@@ -764,6 +775,174 @@ create table worker_instances (
   constraint worker_instances_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
 ) with ();
 
+create table workspace_commands (
+  materialization_id uuid not null,
+  seq bigint not null,
+  body jsonb not null,
+  data bytea,
+  created_at timestamp with time zone not null default now(),
+  constraint workspace_commands_materialization_id_fkey FOREIGN KEY (materialization_id) REFERENCES workspace_materializations(id) ON DELETE CASCADE,
+  constraint workspace_commands_pkey PRIMARY KEY (materialization_id, seq)
+) with ();
+
+create table workspace_execs (
+  id uuid not null,
+  environment_id uuid not null,
+  workspace_id uuid not null,
+  materialization_id uuid,
+  command jsonb not null,
+  cwd text not null default ''::text,
+  env_shape jsonb,
+  detached boolean not null default false,
+  state text not null,
+  process_id text,
+  exit_code integer,
+  signal text,
+  error jsonb,
+  stdout_cursor bigint not null default 0,
+  stderr_cursor bigint not null default 0,
+  stdin_cursor bigint not null default 0,
+  stdout_retained bigint not null default 0,
+  stderr_retained bigint not null default 0,
+  stdout_read bigint not null default 0,
+  stderr_read bigint not null default 0,
+  read_at timestamp with time zone,
+  stdin_closed_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  started_at timestamp with time zone,
+  exited_at timestamp with time zone,
+  updated_at timestamp with time zone not null default now(),
+  constraint workspace_execs_pkey PRIMARY KEY (id),
+  constraint workspace_execs_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'materializing'::text, 'running'::text, 'exited'::text, 'terminated'::text, 'lost'::text, 'failed'::text]))),
+  constraint workspace_execs_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id) ON DELETE CASCADE
+) with (fillfactor=75);
+CREATE INDEX workspace_execs_active ON public.workspace_execs USING btree (workspace_id) WHERE (state = ANY (ARRAY['queued'::text, 'materializing'::text, 'running'::text]));
+CREATE INDEX workspace_execs_by_age ON public.workspace_execs USING btree (workspace_id, created_at DESC, id DESC);
+
+create table workspace_materializations (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  workspace_id uuid not null,
+  deployment_sandbox_id uuid not null,
+  base_version_id uuid,
+  run_id uuid,
+  worker_instance_id uuid,
+  lease_id uuid,
+  state text not null,
+  claim_attempt integer not null default 0,
+  fencing_generation bigint not null default 0,
+  dirty_generation bigint not null default 0,
+  reservation_expires_at timestamp with time zone,
+  last_heartbeat_at timestamp with time zone,
+  stop_requested_at timestamp with time zone,
+  command_seq bigint not null default 0,
+  append_number bigint not null default 0,
+  error jsonb,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  ended_at timestamp with time zone,
+  constraint workspace_materializations_check CHECK (((state = ANY (ARRAY['stopped'::text, 'lost'::text, 'failed'::text])) = (ended_at IS NOT NULL))),
+  constraint workspace_materializations_pkey PRIMARY KEY (id),
+  constraint workspace_materializations_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'materializing'::text, 'restoring'::text, 'running'::text, 'capturing'::text, 'stopping'::text, 'stopped'::text, 'lost'::text, 'failed'::text]))),
+  constraint workspace_materializations_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id) ON DELETE CASCADE
+) with (fillfactor=75);
+CREATE UNIQUE INDEX workspace_materializations_by_lease ON public.workspace_materializations USING btree (lease_id) WHERE ((ended_at IS NULL) AND (run_id IS NULL) AND (lease_id IS NOT NULL));
+CREATE INDEX workspace_materializations_by_run ON public.workspace_materializations USING btree (run_id) WHERE ((ended_at IS NULL) AND (run_id IS NOT NULL));
+CREATE INDEX workspace_materializations_by_worker ON public.workspace_materializations USING btree (worker_instance_id) WHERE (ended_at IS NULL);
+CREATE INDEX workspace_materializations_due ON public.workspace_materializations USING btree (reservation_expires_at) WHERE (ended_at IS NULL);
+CREATE UNIQUE INDEX workspace_materializations_live ON public.workspace_materializations USING btree (workspace_id) WHERE (ended_at IS NULL);
+CREATE INDEX workspace_materializations_requested ON public.workspace_materializations USING btree (created_at) WHERE (state = 'requested'::text);
+
+create table workspace_ptys (
+  id uuid not null,
+  environment_id uuid not null,
+  workspace_id uuid not null,
+  materialization_id uuid,
+  cwd text not null default ''::text,
+  cols integer not null,
+  rows integer not null,
+  state text not null,
+  process_id text,
+  error jsonb,
+  output_cursor bigint not null default 0,
+  output_retained bigint not null default 0,
+  output_read bigint not null default 0,
+  read_at timestamp with time zone,
+  input_cursor bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  started_at timestamp with time zone,
+  closed_at timestamp with time zone,
+  updated_at timestamp with time zone not null default now(),
+  constraint workspace_ptys_pkey PRIMARY KEY (id),
+  constraint workspace_ptys_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'open'::text, 'resizing'::text, 'closing'::text, 'closed'::text, 'lost'::text, 'failed'::text]))),
+  constraint workspace_ptys_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id) ON DELETE CASCADE
+) with (fillfactor=75);
+CREATE INDEX workspace_ptys_active ON public.workspace_ptys USING btree (workspace_id) WHERE (state = ANY (ARRAY['creating'::text, 'open'::text, 'resizing'::text, 'closing'::text]));
+CREATE INDEX workspace_ptys_by_age ON public.workspace_ptys USING btree (workspace_id, created_at DESC, id DESC);
+
+create table workspace_requests (
+  id uuid not null,
+  materialization_id uuid not null,
+  environment_id uuid not null,
+  status text not null,
+  params jsonb not null,
+  result jsonb,
+  data bytea,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  constraint workspace_requests_materialization_id_fkey FOREIGN KEY (materialization_id) REFERENCES workspace_materializations(id) ON DELETE CASCADE,
+  constraint workspace_requests_pkey PRIMARY KEY (id),
+  constraint workspace_requests_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'done'::text, 'failed'::text])))
+) with ();
+CREATE INDEX workspace_requests_due ON public.workspace_requests USING btree (expires_at);
+
+create table workspace_stream_chunks (
+  resource_id uuid not null,
+  stream text not null,
+  offset_start bigint not null,
+  offset_end bigint not null,
+  id uuid not null,
+  workspace_id uuid not null,
+  data bytea not null,
+  observed_at timestamp with time zone not null,
+  created_at timestamp with time zone not null default now(),
+  constraint workspace_stream_chunks_pkey PRIMARY KEY (resource_id, stream, offset_start),
+  constraint workspace_stream_chunks_stream_check CHECK ((stream = ANY (ARRAY['stdout'::text, 'stderr'::text, 'stdin'::text, 'output'::text, 'input'::text])))
+) with ();
+CREATE INDEX workspace_stream_chunks_by_workspace ON public.workspace_stream_chunks USING btree (workspace_id);
+
+create table workspace_version_artifacts (
+  version_id uuid not null,
+  digest text not null,
+  constraint workspace_version_artifacts_pkey PRIMARY KEY (version_id, digest),
+  constraint workspace_version_artifacts_version_id_fkey FOREIGN KEY (version_id) REFERENCES workspace_versions(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX workspace_version_artifacts_by_digest ON public.workspace_version_artifacts USING btree (digest);
+
+create table workspace_versions (
+  id uuid not null,
+  environment_id uuid not null,
+  workspace_id uuid not null,
+  parent_version_id uuid,
+  kind text not null,
+  reason text not null,
+  run_id uuid,
+  manifest_digest text not null,
+  content_digest text not null,
+  artifact_encoding text not null,
+  artifact_entry_count integer not null,
+  size_bytes bigint not null,
+  message text,
+  promoted_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  constraint workspace_versions_kind_check CHECK ((kind = ANY (ARRAY['user'::text, 'system'::text]))),
+  constraint workspace_versions_pkey PRIMARY KEY (id),
+  constraint workspace_versions_reason_check CHECK ((reason = ANY (ARRAY['run'::text, 'stop'::text, 'checkpoint'::text, 'request'::text, 'restore'::text, 'fork'::text, 'upload'::text]))),
+  constraint workspace_versions_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id) ON DELETE CASCADE
+) with ();
+CREATE INDEX workspace_versions_by_age ON public.workspace_versions USING btree (workspace_id, created_at DESC, id DESC);
+
 create table workspaces (
   id uuid not null,
   environment_id uuid not null,
@@ -781,6 +960,12 @@ create table workspaces (
   last_activity_at timestamp with time zone not null default now(),
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  current_version_id uuid,
+  last_materialization_id uuid,
+  auto_stop_at timestamp with time zone,
+  auto_delete_at timestamp with time zone,
+  archived_at timestamp with time zone,
+  deleted_at timestamp with time zone,
   constraint workspaces_desired_state_check CHECK ((desired_state = ANY (ARRAY['active'::text, 'stopped'::text, 'archived'::text, 'deleted'::text]))),
   constraint workspaces_dirty_state_check CHECK ((dirty_state = ANY (ARRAY['clean'::text, 'dirty'::text, 'capturing'::text, 'capture_failed'::text, 'dirty_state_lost'::text]))),
   constraint workspaces_environment_id_external_id_key UNIQUE (environment_id, external_id),
@@ -789,3 +974,6 @@ create table workspaces (
   constraint workspaces_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
   constraint workspaces_state_check CHECK ((state = ANY (ARRAY['active'::text, 'deleting'::text, 'recovery_required'::text, 'archived'::text, 'deleted'::text])))
 ) with ();
+CREATE INDEX workspaces_auto_delete ON public.workspaces USING btree (auto_delete_at) WHERE (auto_delete_at IS NOT NULL);
+CREATE INDEX workspaces_auto_stop ON public.workspaces USING btree (auto_stop_at) WHERE (auto_stop_at IS NOT NULL);
+CREATE INDEX workspaces_by_age ON public.workspaces USING btree (environment_id, created_at DESC, id DESC);

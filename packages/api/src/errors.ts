@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-/** Codes of contract 1.3. A code that its own issue brings (workspaces) is added with that issue. */
+/** Codes of contract 1.3 and 7. */
 export const errorRegistry = {
   task_archived: { status: 409, message: "the task is archived; deploy a version that declares it" },
   task_not_deployed: {
@@ -59,6 +59,61 @@ export const errorRegistry = {
   token_cancelled: { status: 409, message: "the token was cancelled" },
   token_completion_conflict: { status: 409, message: "the token was completed with other data" },
   token_scope_denied: { status: 403, message: "the token does not allow this" },
+  workspace_not_active: {
+    status: 409,
+    message: "the workspace is not active: it is archived, being deleted, or needs recovery",
+  },
+  workspace_writer_active: {
+    status: 409,
+    message: "another command or terminal is active in this workspace; wait for it, or end it",
+  },
+  workspace_in_use: {
+    status: 409,
+    message: "a run or a live copy uses the workspace; wait for the run, or stop the workspace",
+  },
+  workspace_not_live: {
+    status: 409,
+    message: "the workspace has no live copy; materialize it, or read source=current",
+  },
+  workspace_live_failed: { status: 409, message: "the live copy could not do it" },
+  workspace_exec_terminal: { status: 409, message: "the command has ended" },
+  workspace_exec_stdin_closed: { status: 409, message: "the command's stdin is closed" },
+  workspace_pty_terminal: { status: 409, message: "the terminal is closed" },
+  workspace_pty_not_open: { status: 409, message: "the terminal is not open; wait until its state is open" },
+  workspace_stream_offset_conflict: {
+    status: 409,
+    message: "the offset is not where the stream stands; read its cursor and write from there",
+  },
+  workspace_stream_cursor_expired: {
+    status: 410,
+    message: "the stream's older output is gone (64 MiB are kept); read on from a later cursor",
+  },
+  workspace_materialization_not_runnable: {
+    status: 409,
+    message: "no worker can bring the workspace up as it is",
+  },
+  workspace_version_missing: { status: 409, message: "the workspace's version is not there any more" },
+  workspace_version_not_ready: { status: 409, message: "the workspace's version is not saved completely" },
+  workspace_version_artifact_missing: {
+    status: 409,
+    message: "files of the workspace's version are missing in the object store; restore an earlier version",
+  },
+  workspace_version_artifact_corrupt: {
+    status: 409,
+    message: "files of the workspace's version are damaged in the object store; restore an earlier version",
+  },
+  deployment_sandbox_artifact_missing: {
+    status: 409,
+    message: "the image of the workspace's sandbox is not there any more; deploy the project again",
+  },
+  deployment_sandbox_artifact_corrupt: {
+    status: 409,
+    message: "the image of the workspace's sandbox is damaged; deploy the project again",
+  },
+  workspace_materialization_prerequisite_failed: {
+    status: 409,
+    message: "what the workspace needs to come up failed",
+  },
   /** The one "error" with a 2xx status: the same start is in flight, ask again (contract 3.1). */
   idempotency_pending: { status: 202, message: "session_start_pending" },
   coordination_unavailable: { status: 503, message: "coordination is unavailable; try again" },

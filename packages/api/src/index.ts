@@ -8,3 +8,4 @@ export * from "./routes/index.ts";
 export * from "./wire/index.ts";
 export * from "./worker-api.ts";
 export * from "./worker-waits-api.ts";
+export * from "./worker-workspaces-api.ts";

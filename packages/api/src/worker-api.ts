@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { catalog, catalogSandbox, catalogSecret } from "./catalog.ts";
 import { resume } from "./worker-waits-api.ts";
+import { materializationAssignment, versionRef } from "./worker-workspaces-api.ts";
 
 export const workerProtocolVersion = "helmr.worker.v1";
 
@@ -24,6 +25,8 @@ export const registerWorkerRequest = z.strictObject({
   capacity: z.strictObject({
     runs: z.int().positive(),
     builds: z.int().positive(),
+    /** Live copies of workspaces beside the runs. */
+    materializations: z.int().nonnegative().optional(),
     cpu: z.int().positive(),
     memory_mib: z.int().positive(),
   }),
@@ -61,6 +64,7 @@ export const heartbeatResponse = z.strictObject({
 export const leaseRequest = z.strictObject({
   max_runs: z.int().min(0).max(100),
   max_builds: z.int().min(0).max(10),
+  max_materializations: z.int().min(0).max(100).optional(),
   wait_ms: z.int().min(0).max(30_000),
 });
 
@@ -100,6 +104,8 @@ export const runAssignment = z.strictObject({
   active_ms: z.int().nonnegative(),
   /** This worker had the workspace last; else what it may have on its disk is old, and must go. */
   workspace_is_here: z.boolean(),
+  /** The workspace's files, unless the worker's own disk holds this version; absent: an empty workspace. */
+  base_version: versionRef.optional(),
   /** Set: restore this checkpoint instead of starting the task. */
   resume: resume.optional(),
   /** Declared secrets with their values: held in memory only, never logged. */
@@ -121,7 +127,9 @@ export type BuildAssignment = z.infer<typeof buildAssignment>;
 export const leaseResponse = z.strictObject({
   runs: z.array(runAssignment),
   builds: z.array(buildAssignment),
+  materializations: z.array(materializationAssignment.extend({ sandbox: builtSandbox })),
 });
+export type MaterializationAssignment = z.infer<typeof leaseResponse>["materializations"][number];
 
 /** POST leases/{lease_id}/start: the guest is up and the task about to start. Emits run_lease.started. */
 export const startLeaseRequest = z.strictObject({

@@ -3,6 +3,7 @@
  * as text, so that what the task sees is what the database holds. Errors of contract 1.3 come with their code.
  */
 import { z } from "zod";
+import { versionRef } from "./worker-workspaces-api.ts";
 
 const uuid = z.uuid();
 const artifactDigest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
@@ -116,7 +117,10 @@ export const parkRequest = z.strictObject({
   artifact_digest: artifactDigest,
   size_bytes: z.int().nonnegative(),
   timings_ms: z.record(z.string().max(64), z.number()),
+  /** The files of the same instant, recorded before (POST versions); absent: they are in the archive. */
+  workspace_version_id: uuid.optional(),
 });
+/** `resolved`: the wait is over, or somebody works in the guest's workspace: the guest goes on. */
 export const parkResponse = z.strictObject({ status: z.enum(["parked", "resolved"]) });
 
 /** POST uploads/settle: checkpoints that the worker stored and does not know to be referred to, with their leases. */
@@ -140,6 +144,8 @@ export const resume = z.strictObject({
   manifest: checkpointManifest,
   artifact_digest: z.string(),
   size_bytes: z.int(),
+  /** The workspace's files; absent: they are in the archive. */
+  workspace_version: versionRef.optional(),
   wait: waitState.extend({ number: z.int().positive() }),
 });
 export type Resume = z.infer<typeof resume>;

@@ -108,6 +108,7 @@ export interface WaitsSchema {
     failed_restores: Generated<number>;
     failed_on: Generated<string[]>;
     waiting_noted: Generated<boolean>;
+    workspace_version_id: Nullable<string>;
     created_at: DefaultTimestamp;
   };
   discarded_artifacts: { digest: string; discarded_at: DefaultTimestamp };

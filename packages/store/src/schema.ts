@@ -15,6 +15,12 @@ import type {
 } from "./schema-columns.ts";
 import type { IdentitySchema } from "./schema-identity.ts";
 import type { WaitsSchema } from "./schema-waits.ts";
+import type {
+  WorkspaceDesiredState,
+  WorkspaceDirtyState,
+  WorkspaceState,
+  WorkspacesSchema,
+} from "./schema-workspaces.ts";
 
 export type RunStatus = "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "expired";
 export type ExecutionStatus =
@@ -30,7 +36,7 @@ export type ExecutionStatus =
 export type SessionStatus = "open" | "closed" | "cancelled" | "expired";
 export type DeploymentStatus = "queued" | "building" | "deployed" | "failed";
 
-export interface Schema extends IdentitySchema, WaitsSchema {
+export interface Schema extends IdentitySchema, WaitsSchema, WorkspacesSchema {
   organizations: { id: string; slug: string; name: string; created_at: DefaultTimestamp };
   projects: {
     id: string;
@@ -184,13 +190,19 @@ export interface Schema extends IdentitySchema, WaitsSchema {
     sandbox_id: string;
     sandbox_fingerprint: string;
     external_id: Nullable<string>;
-    state: "active" | "deleting" | "recovery_required" | "archived" | "deleted";
-    desired_state: "active" | "stopped" | "archived" | "deleted";
-    dirty_state: "clean" | "dirty" | "capturing" | "capture_failed" | "dirty_state_lost";
+    state: WorkspaceState;
+    desired_state: WorkspaceDesiredState;
+    dirty_state: WorkspaceDirtyState;
     worker_instance_id: Nullable<string>;
+    current_version_id: Nullable<string>;
+    last_materialization_id: Nullable<string>;
     metadata: DefaultJsonb<Record<string, unknown>>;
     tags: Generated<string[]>;
     last_activity_at: DefaultTimestamp;
+    auto_stop_at: NullableTimestamp;
+    auto_delete_at: NullableTimestamp;
+    archived_at: NullableTimestamp;
+    deleted_at: NullableTimestamp;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
   };

@@ -1,30 +1,11 @@
 /** Deployments, and what the current one declares (contract 9). */
 import * as wire from "../wire/index.ts";
-import { environment, get, post } from "./route.ts";
+import { anyWorkspacePermission, environment, get, post } from "./route.ts";
 
 const readRuns = environment("runs.read");
 const deploy = environment("tasks.deploy");
 const readOrDeploy = environment("tasks.deploy", "runs.read");
-const seeSandboxes = environment(
-  "runs.read",
-  "tasks.deploy",
-  "workspace.lifecycle.manage",
-  "workspace.files.read",
-  "workspace.files.write",
-  "workspace.versions.read",
-  "workspace.versions.capture",
-  "workspace.versions.restore",
-  "workspace.versions.diff",
-  "workspace.exec.create",
-  "workspace.exec.read",
-  "workspace.exec.manage",
-  "workspace.pty.create",
-  "workspace.pty.read",
-  "workspace.pty.manage",
-  "workspace.ports.expose",
-  "workspace.ports.read",
-  "workspace.ports.close",
-);
+const seeSandboxes = environment("runs.read", "tasks.deploy", ...anyWorkspacePermission);
 
 export const deploymentRoutes = {
   createDeployment: {

@@ -76,8 +76,12 @@ export interface RouteDefinition {
   /** The body is not looked at. */
   readonly bodyIgnored?: true;
   readonly multipart?: true;
+  /** The body is bytes that the handler reads as a stream, within its own limit. */
+  readonly upload?: true;
   /** The name of the SSE events that `follow=1` or `Accept: text/event-stream` gives. */
   readonly stream?: string;
+  /** The handler writes the answer's bytes itself; their content type. */
+  readonly bytes?: string;
   /** Success bodies by status; null is no body. */
   readonly responses: Readonly<Record<number, z.ZodType | null>>;
   /** Error statuses beyond 400, 401, 403, 404, 429 and 5xx, which every route may answer. */
@@ -102,3 +106,23 @@ export const user = { access: { kind: "user" } } as const;
 export function member<const P extends Permission | undefined = undefined>(permission?: P) {
   return { access: { kind: "member", ...(permission === undefined ? {} : { permission }) } } as const;
 }
+
+/** Contract 7, "any ws perm". */
+export const anyWorkspacePermission = [
+  "workspace.lifecycle.manage",
+  "workspace.files.read",
+  "workspace.files.write",
+  "workspace.versions.read",
+  "workspace.versions.capture",
+  "workspace.versions.restore",
+  "workspace.versions.diff",
+  "workspace.exec.create",
+  "workspace.exec.read",
+  "workspace.exec.manage",
+  "workspace.pty.create",
+  "workspace.pty.read",
+  "workspace.pty.manage",
+  "workspace.ports.expose",
+  "workspace.ports.read",
+  "workspace.ports.close",
+] as const satisfies readonly Permission[];

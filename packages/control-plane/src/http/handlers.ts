@@ -44,7 +44,9 @@ export const answered = Symbol("answered");
 
 /** A status of the route with its body, or `answered` for a stream. */
 export type Answer<R> = R extends { readonly responses: infer Responses }
-  ? AnswerOf<Responses> | (R extends { readonly stream: string } ? typeof answered : never)
+  ?
+      | AnswerOf<Responses>
+      | (R extends { readonly stream: string } | { readonly bytes: string } ? typeof answered : never)
   : never;
 
 export type Handler<R> = (call: Call<R>) => Promise<Answer<R>>;

@@ -49,7 +49,7 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
       signal,
       attempt: () => (draining ? Promise.resolve(undefined) : takeWork(context, worker, wanted, signal)),
     });
-    return work ?? { runs: [], builds: [] };
+    return work ?? { runs: [], builds: [], materializations: [] };
   });
 
   app.post("/leases/:lease_id/start", async (request) => {
@@ -113,7 +113,7 @@ async function takeWork(
   }
   const runs = await context.assignments.forRuns(workerInstanceId, claimed);
   if (runs.length === 0 && builds.length === 0) return undefined;
-  return { runs, builds: builds.map(buildAssignment) };
+  return { runs, builds: builds.map(buildAssignment), materializations: [] };
 }
 
 /** Worker and lease of a request; whether they belong together is decided by the store's statement. */
