@@ -63,6 +63,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     types: { getTypeParser },
   });
   pool.on("error", (error) => options.onConnectionError?.(error));
+  // The pool listens to idle connections only. One that is lost in use fails its queries; unheard, it would end the process.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   return new Database(pool, options.preparedStatements ?? true);
 }
 
