@@ -63,6 +63,48 @@ interface SystemWorkerOptions {
   readonly wrapArtifacts?: (artifacts: ArtifactStore) => ArtifactStore;
 }
 
+/** What a system's control plane is made with. */
+export interface PartsSettings {
+  /** Of the system: for what the parts keep. */
+  readonly dir: string;
+  readonly artifactsDir: string;
+  readonly bus: LiveBus;
+  readonly leaseDurationMs: number;
+}
+
+interface SystemParts {
+  readonly db: Database;
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+interface SystemOptions {
+  readonly leaseDurationMs?: number;
+  /** Default: a control plane in this process on a clone in the tests' PostgreSQL. */
+  readonly parts?: (settings: PartsSettings) => Promise<SystemParts>;
+}
+
+async function startPartsHere({ artifactsDir, bus, leaseDurationMs }: PartsSettings): Promise<SystemParts> {
+  const database = await startTestDatabase();
+  const { db } = database;
+  const controlPlane = createControlPlane({
+    db,
+    bus,
+    artifacts: createFolderStore(artifactsDir),
+    secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
+    authSecret: Buffer.alloc(32, 9),
+    config: { publicUrl: "http://127.0.0.1" },
+    workerTimings: { leaseDurationMs, heartbeatIntervalMs: 100, heartbeatHoldMs: 500 },
+    logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),
+  });
+  const url = await controlPlane.listen({ host: "127.0.0.1", port: 0 });
+  const stop = async () => {
+    await controlPlane.close();
+    await database.stop();
+  };
+  return { db, url, stop };
+}
+
 export interface SystemWorker {
   readonly worker: Worker;
   readonly isolation: Isolation;
@@ -147,31 +189,19 @@ export class System {
     this.#parts = parts;
   }
 
-  static async start(options: { readonly leaseDurationMs?: number } = {}): Promise<System> {
-    const { leaseDurationMs = 30_000 } = options;
+  static async start(options: SystemOptions = {}): Promise<System> {
+    const { leaseDurationMs = 30_000, parts: startParts = startPartsHere } = options;
     await using cleanup = new AsyncDisposableStack();
     const dir = await mkdtemp(join(tmpdir(), "parking-"));
     cleanup.defer(() => rm(dir, { recursive: true, force: true }));
-    const database = await startTestDatabase();
-    cleanup.defer(() => database.stop());
-    const { db } = database;
     const bus = createMemoryBus();
     cleanup.defer(() => bus.close());
     const artifactsDir = join(dir, "artifacts");
     const artifacts = createFolderStore(artifactsDir);
     const logger = pino({ level: process.env.HELMR_TEST_LOG ?? "silent" });
-    const controlPlane = createControlPlane({
-      db,
-      bus,
-      artifacts,
-      secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
-      authSecret: Buffer.alloc(32, 9),
-      config: { publicUrl: "http://127.0.0.1" },
-      workerTimings: { leaseDurationMs, heartbeatIntervalMs: 100, heartbeatHoldMs: 500 },
-      logger,
-    });
-    cleanup.defer(() => controlPlane.close());
-    const url = await controlPlane.listen({ host: "127.0.0.1", port: 0 });
+    const parts = await startParts({ dir, artifactsDir, bus, leaseDurationMs });
+    cleanup.defer(() => parts.stop());
+    const { db, url } = parts;
     const dispatcher = createDispatcher({
       db,
       bus,
@@ -306,16 +336,16 @@ export class System {
     return rows.map(({ sequence, data }) => ({ sequence: Number(sequence), data }));
   }
 
+  /** All waits of the run, oldest first. */
+  async waits({ runId }: StartedRun) {
+    const waits = this.db.selectFrom("run_waits").selectAll().where("run_id", "=", runId);
+    return await waits.orderBy("created_at").execute();
+  }
+
   /** The token that the run waits for. */
-  async awaitedToken({ runId }: StartedRun, number = 1): Promise<string> {
+  async awaitedToken(run: StartedRun, number = 1): Promise<string> {
     return await this.until(async () => {
-      const waits = await this.db
-        .selectFrom("run_waits")
-        .select("token_id")
-        .where("run_id", "=", runId)
-        .where("kind", "=", "token")
-        .orderBy("created_at")
-        .execute();
+      const waits = (await this.waits(run)).filter(({ kind }) => kind === "token");
       return waits[number - 1]?.token_id ?? undefined;
     });
   }
