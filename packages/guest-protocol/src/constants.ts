@@ -21,6 +21,18 @@ export const limits = {
   callResultBytes: 7 * 1024 * 1024,
   /** Calls of one run that have no answer yet. */
   pendingCalls: 256,
+  /** One chunk of a command's or terminal's input or output. */
+  commandChunkBytes: 64 * 1024,
+  /** What one side sends of one command's stream beyond what the other has taken (command-messages.ts, F1 and F2). */
+  commandWindowBytes: 256 * 1024,
+  /** Commands and terminals of one guest at a time. */
+  commands: 64,
+  /** Columns or rows of a terminal (contract 7.4). */
+  terminalSize: 500,
+  /** Arguments, and variables of the environment, of one command. */
+  commandItems: 8192,
+  /** One argument or variable: what Linux takes (MAX_ARG_STRLEN). */
+  commandItemBytes: 128 * 1024,
   /** Catalog of one deployment as JSON. */
   catalogBytes: 4 * 1024 * 1024,
 } as const;

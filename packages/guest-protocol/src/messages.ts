@@ -7,6 +7,7 @@
  */
 import * as z from "zod";
 
+import { guestCommandMessages, workerCommandMessages } from "./command-messages.ts";
 import { limits } from "./constants.ts";
 
 export { guestPaths, limits, protocolVersion } from "./constants.ts";
@@ -91,16 +92,7 @@ export const workerMessage = z.discriminatedUnion("type", [
   z.object({ type: z.literal("run.restored") }),
   /** Load helmr.config.ts and the task modules below `source_root`, answer with the catalog. */
   z.object({ type: z.literal("index.start"), source_root: text }),
-  z.object({
-    type: z.literal("exec.start"),
-    exec_id: text,
-    argv: z.array(text).min(1),
-    cwd: text,
-    env: z.record(text, text),
-    /** Name, uid or uid:gid inside the guest; absent: the agent's own (root). */
-    user: text.optional(),
-  }),
-  z.object({ type: z.literal("exec.signal"), exec_id: text, signal: text }),
+  ...workerCommandMessages,
 ]);
 export type WorkerMessage = z.infer<typeof workerMessage>;
 
@@ -171,19 +163,6 @@ export const guestMessage = z.discriminatedUnion("type", [
     failure_kind: text.max(64),
     problems: z.array(errorText).max(100),
   }),
-  z.object({
-    type: z.literal("exec.output"),
-    exec_id: text.max(64),
-    stream: z.enum(["stdout", "stderr"]),
-    data: bytes.refine((b) => b.length <= limits.logChunkBytes, "output chunk too large"),
-  }),
-  /** `error` set when it could not be started (ENOENT, ...). */
-  z.object({
-    type: z.literal("exec.exited"),
-    exec_id: text.max(64),
-    code: z.number().int().optional(),
-    signal: text.max(32).optional(),
-    error: errorText.optional(),
-  }),
+  ...guestCommandMessages,
 ]);
 export type GuestMessage = z.infer<typeof guestMessage>;

@@ -26,9 +26,11 @@ import type { BuildEvents } from "./build-events.ts";
 import type { PackageManager, PreparedSource } from "./build-source.ts";
 import type { CacheFolders } from "./caches.ts";
 import { BuildFailure, headOf, messageOf } from "./failure.ts";
+import type { CommandEnd } from "./guest-command-types.ts";
+import { GuestCommands, isCommandMessage } from "./guest-commands.ts";
 import { checkedJson, type GuestSession, startGuestSession } from "./guest-session.ts";
 import { imageHasShell } from "./image-user.ts";
-import { OutputLines } from "./output-tail.ts";
+import { OutputLines, printable } from "./output-tail.ts";
 import type { BuildRegistry } from "./sdk-access.ts";
 
 export interface BuildGuestOptions {
@@ -164,17 +166,30 @@ async function startBuildGuest(
   }
 }
 
+type IndexResult = Extract<GuestMessage, { type: "index.finished" | "index.failed" }>;
 const indexFailure = z.object({ failure_kind: z.string(), problems: z.array(z.string()) });
 
 class BuildGuest {
   readonly #session: GuestSession;
   readonly #options: BuildGuestOptions;
+  readonly #commands: GuestCommands;
   #onMessage: (message: GuestMessage) => void = () => undefined;
+  #violation: string | undefined;
 
   constructor(session: GuestSession, options: BuildGuestOptions) {
     this.#session = session;
     this.#options = options;
-    session.listen((message) => this.#onMessage(message));
+    this.#commands = new GuestCommands((message) => session.send(message));
+    session.listen((message) => this.#receive(message));
+  }
+
+  #receive(message: GuestMessage): void {
+    if (!isCommandMessage(message)) {
+      this.#onMessage(message);
+      return;
+    }
+    this.#violation ??= this.#commands.receive(message);
+    if (this.#violation !== undefined) void this.#session.guest.destroy();
   }
 
   async install(source: PreparedSource): Promise<void> {
@@ -194,23 +209,14 @@ class BuildGuest {
       BUN_INSTALL_CACHE_DIR: `${cacheGuestPath}/bun`,
     };
     const user = `${builder.uid}:${builder.gid}`;
-    const end = await this.#ask(
-      { type: "exec.start", exec_id: execId, argv, cwd: guestPaths.taskSource, env, user },
-      installTimeoutMs,
-      step,
-      (message) => {
-        if (message.type === "exec.output" && message.exec_id === execId)
-          output.push(message.stream, message.data);
-        return message.type === "exec.exited" && message.exec_id === execId ? message : undefined;
-      },
-    );
-    if (end.code === 0) return;
-    const why =
-      end.error === undefined
-        ? end.code === undefined
-          ? `was ended by ${end.signal ?? "a signal"}`
-          : `exited with code ${end.code}`
-        : `could not run: ${end.error}`;
+    const end = await this.#ask<CommandEnd>(installTimeoutMs, step, (resolve) => {
+      this.#commands.startExec(
+        { id: execId, argv, cwd: guestPaths.taskSource, env, user, stdin: "none" },
+        { onOutput: (stream, data) => output.push(stream, data), onExited: resolve },
+      );
+    });
+    if (end.kind === "exited" && end.code === 0) return;
+    const why = describeCommandEnd(end);
     const text = output.tail();
     throw new BuildFailure("dependencies", `deployment build: ${step} ${why}${lockfileHint(source, text)}`, {
       step,
@@ -221,15 +227,13 @@ class BuildGuest {
   async index(): Promise<Catalog> {
     this.#options.events.step("index: loading helmr.config.ts and the task modules", { phase: "index" });
     const output = new OutputLines((line) => this.#options.events.output(line, { phase: "index" }));
-    const answer = await this.#ask(
-      { type: "index.start", source_root: guestPaths.taskSource },
-      indexTimeoutMs,
-      "index",
-      (message) => {
+    const answer = await this.#ask<IndexResult>(indexTimeoutMs, "index", (resolve) => {
+      this.#onMessage = (message) => {
         if (message.type === "log") output.push(message.stream, message.data);
-        return message.type === "index.finished" || message.type === "index.failed" ? message : undefined;
-      },
-    );
+        if (message.type === "index.finished" || message.type === "index.failed") resolve(message);
+      };
+      return this.#session.send({ type: "index.start", source_root: guestPaths.taskSource });
+    });
     if (answer.type === "index.finished") return parseCatalog(answer.catalog_json);
     const { failure_kind, problems } = indexFailure.parse(answer);
     const listed = problems.map((problem) => `  - ${problem}`).join("\n");
@@ -240,12 +244,11 @@ class BuildGuest {
     );
   }
 
-  /** Send a request and wait for the message that `pick` takes; the guest's end and the time limit are failures. */
+  /** Begin something in the guest and wait for its answer; the guest's end and the time limit are failures. */
   async #ask<Answer>(
-    request: Parameters<GuestSession["send"]>[0],
     timeoutMs: number,
     step: string,
-    pick: (message: GuestMessage) => Answer | undefined,
+    begin: (resolve: (answer: Answer) => void) => Promise<void> | void,
   ): Promise<Answer> {
     const { signal } = this.#options;
     const answered = Promise.withResolvers<Answer>();
@@ -257,27 +260,38 @@ class BuildGuest {
     );
     const onAbort = () => answered.reject(signal.reason);
     signal.addEventListener("abort", onAbort);
-    this.#onMessage = (message) => {
-      const answer = pick(message);
-      if (answer !== undefined) answered.resolve(answer);
-    };
     void this.#session.ended.then((end) => {
       const outOfMemory = end.kind === "exit" && end.exit.reason === "out_of_memory";
       fail(
         outOfMemory
           ? `used more than the ${this.#options.resources.memoryMib} MiB of memory a build has`
-          : "the build guest ended unexpectedly",
+          : this.#violation === undefined
+            ? "the build guest ended unexpectedly"
+            : `the build guest broke the protocol: it ${headOf(printable(this.#violation), 500)}`,
       );
     });
     try {
       signal.throwIfAborted();
-      await this.#session.send(request);
+      await begin(answered.resolve);
       return await answered.promise;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);
       this.#onMessage = () => undefined;
     }
+  }
+}
+
+function describeCommandEnd(end: CommandEnd): string {
+  switch (end.kind) {
+    case "exited":
+      return `exited with code ${end.code}`;
+    case "signalled":
+      return `was ended by ${end.signal}`;
+    case "failed":
+      return `could not run: ${end.error}`;
+    case "lost":
+      return `was lost: ${end.reason}`;
   }
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { GuestMessage } from "@helmr/guest-protocol";
 import { boundedText } from "../task-error.ts";
 import { fromIndexer, readMessages } from "./host-channel.ts";
-import { killLeftovers } from "./kill.ts";
+import { killEverything } from "./kill.ts";
 import { OutputRelay } from "./relay.ts";
 import { type ProcessExit, startProcess } from "./task-process.ts";
 import type { GuestUser } from "./users.ts";
@@ -40,7 +40,7 @@ export async function runIndexer(run: IndexRun): Promise<void> {
   let result: Result | undefined;
   let loading = "helmr.config.ts";
   let overdue: string | undefined;
-  const kill = (): void => killLeftovers(indexer.child.pid ?? 0, { everything: true });
+  const kill = (): void => killEverything(indexer.child.pid ?? 0);
   const limitMs = run.moduleLimitMs ?? moduleLimitMs;
   const moduleTimer = setTimeout(() => {
     overdue ??= `${loading}: loading took longer than ${limitMs / 1000} s; do no work at import.`;

@@ -1,11 +1,18 @@
 /**
- * Ends what a task or command left behind: forked children, daemons in sessions of their own.
+ * Ends what a task left behind: forked children, daemons in sessions of their own.
  *
- * In a guest everything but the agent and PID 1 is the task's, so `kill(-1)` ends all at once, without a race against
- * forks. Elsewhere (unit tests run the agent as a plain process) only the session and its descendants are ended.
+ *  K1  In a guest everything but PID 1, the agent and what operators started is the task's, and all of it ends. Without
+ *      operators `kill(-1)` does that at once, without a race against forks.
+ *  K2  What operators started is told by its mark (operators.ts), by its session while its leader runs, or by its parents:
+ *      a program may have cleared its environment.
+ *  K3  A task that forks faster than its processes are found and killed one by one costs the operators their commands, too.
+ *
+ * Elsewhere (unit tests run the agent as a plain process) only the session and its descendants are ended.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { guestPaths } from "@helmr/guest-protocol/constants";
+import { type Operators, operatorMark } from "./operators.ts";
 
 interface ProcessEntry {
   readonly pid: number;
@@ -14,17 +21,59 @@ interface ProcessEntry {
 }
 
 const maxRounds = 5;
+const roundMs = 10;
+/** A killed process takes a moment to end. */
+const sparingLimitMs = 2_000;
 
-/** Kill every process of the session that `leader` started, and in a guest every other process, too. */
-export function killLeftovers(leader: number, options: { readonly everything: boolean }): void {
-  if (options.everything && ownsPidNamespace()) {
-    trySignal(-1, "SIGKILL");
-    return;
-  }
+/** Kill every process of the session that `leader` started, and their descendants. */
+export function killSessionTree(leader: number): void {
   for (let round = 0; round < maxRounds; round++) {
-    const found = sessionOf(leader);
+    const found = sessionTree(leader);
     if (found.length === 0) return;
     for (const pid of found) trySignal(pid, "SIGKILL");
+  }
+}
+
+/** In a guest every process but PID 1 and the agent: build guests have no operators. */
+export function killEverything(leader: number): void {
+  if (ownsPidNamespace()) trySignal(-1, "SIGKILL");
+  else killSessionTree(leader);
+}
+
+/** K1, K2. Resolves when nothing of the task is left. */
+export async function killTaskLeftovers(leader: number, operators: Operators): Promise<void> {
+  if (!ownsPidNamespace()) return killSessionTree(leader);
+  for (const limit = performance.now() + sparingLimitMs; operators.used && performance.now() < limit; ) {
+    const found = tasksProcesses(operators);
+    if (found.length === 0) return;
+    for (const pid of found) trySignal(pid, "SIGKILL");
+    await sleep(roundMs);
+  }
+  killEverything(leader); // K1, K3
+}
+
+/** Signal the processes of the session itself, none that made a session of its own. */
+export function signalSession(leader: number, signal: NodeJS.Signals): void {
+  for (const { pid, session } of processes()) if (session === leader) trySignal(pid, signal);
+}
+
+function tasksProcesses(operators: Operators): number[] {
+  const all = processes();
+  const { leaders } = operators;
+  const spared = withDescendants(
+    all,
+    all.filter(({ pid, session }) => leaders.has(session) || isMarked(pid)).map(({ pid }) => pid),
+  );
+  return all.filter(({ pid }) => pid !== 1 && pid !== process.pid && !spared.has(pid)).map(({ pid }) => pid);
+}
+
+function isMarked(pid: number): boolean {
+  try {
+    const environ = readFileSync(`/proc/${pid}/environ`, "latin1");
+    return `\0${environ}`.includes(`\0${operatorMark}=`);
+  } catch {
+    // It ended while we looked.
+    return false;
   }
 }
 
@@ -48,10 +97,15 @@ export function trySignal(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-function sessionOf(leader: number): number[] {
+function sessionTree(leader: number): number[] {
   const all = processes();
-  const members = new Set(all.filter((entry) => entry.session === leader).map((entry) => entry.pid));
-  members.add(leader);
+  const session = all.filter((entry) => entry.session === leader).map((entry) => entry.pid);
+  const members = withDescendants(all, [leader, ...session]);
+  return all.filter((entry) => members.has(entry.pid) && entry.pid !== process.pid).map((entry) => entry.pid);
+}
+
+function withDescendants(all: readonly ProcessEntry[], roots: readonly number[]): ReadonlySet<number> {
+  const members = new Set(roots);
   for (let grown = true; grown; ) {
     grown = false;
     for (const entry of all) {
@@ -61,7 +115,7 @@ function sessionOf(leader: number): number[] {
       }
     }
   }
-  return all.filter((entry) => members.has(entry.pid) && entry.pid !== process.pid).map((entry) => entry.pid);
+  return members;
 }
 
 function processes(): ProcessEntry[] {

@@ -9,13 +9,15 @@
  *
  *  A1  Exactly one `run.finished` per run.
  *  A2  Everything the task printed is in the link before `run.finished` (the link keeps the order).
- *  A3  When `run.finished` is sent, no process of the task is left and no secret file is left in the workspace.
+ *  A3  When `run.finished` is sent, no process of the task is left and no secret file is left in the workspace. What
+ *      operators started goes on (kill.ts, K1 to K3), with whatever of the task's took their mark.
  *  A4  Every wait for the task's processes is bounded.
  */
 import type { GuestMessage, RunOutcome } from "@helmr/guest-protocol";
 import type { RunStart, ToHost } from "../host-protocol.ts";
 import { fromHost, readMessages, writeMessage } from "./host-channel.ts";
-import { killLeftovers, trySignal } from "./kill.ts";
+import { killTaskLeftovers, trySignal } from "./kill.ts";
+import type { Operators } from "./operators.ts";
 import { OutputRelay } from "./relay.ts";
 import type { PlacedSecrets } from "./secrets.ts";
 import type { GuestProcess, ProcessExit } from "./task-process.ts";
@@ -42,6 +44,7 @@ export function startRun(
   host: GuestProcess,
   secrets: PlacedSecrets,
   env: Record<string, string>,
+  operators: Operators,
   send: Send,
 ): ActiveRun {
   let cancelReason: string | undefined;
@@ -75,7 +78,7 @@ export function startRun(
   const finish = async (): Promise<void> => {
     await settled;
     const exit = await endOf(host);
-    killLeftovers(host.child.pid ?? 0, { everything: true }); // A3
+    await killTaskLeftovers(host.child.pid ?? 0, operators); // A3
     await within(relay.ended, outputLimitMs, () => relay.stop()); // A2, A4
     secrets.remove(); // A3
     // The host may have sent its outcome and ended at once; what is in the pipe counts.

@@ -4,11 +4,15 @@
  * | state   | entered by                        | left by                                   |
  * |---------|-----------------------------------|-------------------------------------------|
  * | booting | start                             | task host ready -> idle, `ready` is sent  |
- * | idle    | ready                             | run.start -> busy; index and exec stay    |
+ * | idle    | ready                             | run.start -> busy; index stays            |
  * | busy    | run.start                         | never: a used guest is destroyed          |
  *
+ * Commands and terminals are served from `ready` on in every state, before, beside, after and without a run.
+ *
  *  S1  A guest executes at most one run; a second `run.start` ends the agent.
- *  S2  A task host that ends while idle ends the agent: a pool must not hand this guest out.
+ *  S2  A task host that ends while idle ends the agent: a pool must not hand this guest out. Once operators use the guest
+ *      it is in no pool any more, and what they started must not end with a host that one of them killed: a run that
+ *      comes gets a new one.
  */
 import {
   type GuestMessage,
@@ -21,12 +25,15 @@ import { Commands } from "./commands.ts";
 import { needsRestart } from "./environment.ts";
 import { fromHost, readMessages } from "./host-channel.ts";
 import { runIndexer } from "./index-run.ts";
-import { killLeftovers } from "./kill.ts";
+import { killSessionTree } from "./kill.ts";
+import { Operators } from "./operators.ts";
 import { type ActiveRun, startRun } from "./run.ts";
 import { placeSecrets } from "./secrets.ts";
 import type { GuestProcess, ProcessExit } from "./task-process.ts";
+import { Terminals } from "./terminals.ts";
 import type { GuestUser } from "./users.ts";
 
+type OperatorMessage = Extract<WorkerMessage, { type: `exec.${string}` | `pty.${string}` }>;
 type RunStart = Extract<WorkerMessage, { type: "run.start" }>;
 
 const hostReadyLimitMs = 60_000;
@@ -34,7 +41,7 @@ const hostStderrBytes = 16 * 1024;
 
 export interface SessionOptions {
   readonly link: ReliableLink<GuestMessage, WorkerMessage>;
-  /** Absent in build guests. */
+  /** Absent in build guests and where no run is expected. */
   readonly host: GuestProcess | undefined;
   readonly startHost: (env: Readonly<Record<string, string>>) => GuestProcess;
   readonly user: GuestUser | undefined;
@@ -47,7 +54,9 @@ export interface SessionOptions {
 
 export class AgentSession {
   readonly #options: SessionOptions;
+  readonly #operators = new Operators();
   readonly #commands: Commands;
+  readonly #terminals: Terminals;
   #host: GuestProcess | undefined;
   #run: ActiveRun | undefined;
   #busy = false;
@@ -56,7 +65,14 @@ export class AgentSession {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#host = options.host;
-    this.#commands = new Commands(options.env, (message) => this.#send(message));
+    const { env, user, helmrFolder } = options;
+    const shared = {
+      operators: this.#operators,
+      image: { env, user },
+      send: (message: GuestMessage) => this.#send(message),
+    };
+    this.#commands = new Commands(shared);
+    this.#terminals = new Terminals({ ...shared, helmrFolder });
   }
 
   /** Wait for the task host and report `ready`. */
@@ -100,11 +116,50 @@ export class AgentSession {
           send: (reply) => this.#send(reply),
         }).catch((error: unknown) => this.#options.fatal(String(error)));
         return;
+      default:
+        this.#operate(message);
+    }
+  }
+
+  #operate(message: OperatorMessage): void {
+    const fatal = (error: unknown): void => this.#options.fatal(String(error));
+    try {
+      // Rejects only when the link is closed, throws only when the worker sends more input than its windows allow.
+      void this.#handleOperator(message)?.catch(fatal);
+    } catch (error) {
+      fatal(error);
+    }
+  }
+
+  #handleOperator(message: OperatorMessage): Promise<void> | undefined {
+    switch (message.type) {
       case "exec.start":
-        void this.#commands.start(message).catch((error: unknown) => this.#options.fatal(String(error)));
+        return this.#commands.start(message);
+      case "exec.stdin":
+        this.#commands.write(message.exec_id, message.data);
+        return;
+      case "exec.stdin_close":
+        this.#commands.closeInput(message.exec_id);
+        return;
+      case "exec.output_credit":
+        this.#commands.grant(message.exec_id, message.stream, message.bytes);
         return;
       case "exec.signal":
         this.#commands.signal(message.exec_id, message.signal);
+        return;
+      case "pty.start":
+        return this.#terminals.start(message);
+      case "pty.input":
+        this.#terminals.write(message.pty_id, message.data);
+        return;
+      case "pty.resize":
+        this.#terminals.resize(message.pty_id, message.cols, message.rows);
+        return;
+      case "pty.output_credit":
+        this.#terminals.grant(message.pty_id, message.bytes);
+        return;
+      case "pty.close":
+        this.#terminals.close(message.pty_id);
         return;
     }
   }
@@ -114,7 +169,7 @@ export class AgentSession {
     try {
       const env = { ...this.#options.env, ...start.env, ...secrets.env };
       const host = await this.#hostFor(env);
-      this.#run = startRun(start, host, secrets, env, (message) => this.#send(message));
+      this.#run = startRun(start, host, secrets, env, this.#operators, (message) => this.#send(message));
     } catch (error) {
       secrets.remove();
       throw error;
@@ -138,7 +193,7 @@ export class AgentSession {
     const present = this.#host;
     this.#host = undefined;
     if (present !== undefined && !needsRestart(present.env, env)) return present;
-    if (present !== undefined) killLeftovers(present.child.pid ?? 0, { everything: false });
+    if (present !== undefined) killSessionTree(present.child.pid ?? 0);
     const host = this.#options.startHost(env);
     await untilReady(host);
     return host;
@@ -147,7 +202,9 @@ export class AgentSession {
   /** S2: while no run has taken it, the host's end is the guest's. */
   #watchIdle(host: GuestProcess): void {
     void host.exited.then((exit) => {
-      if (this.#host === host) this.#options.fatal(`The idle task host ended (${exitText(exit)}).`);
+      if (this.#host !== host) return;
+      if (!this.#operators.used) this.#options.fatal(`The idle task host ended (${exitText(exit)}).`);
+      this.#host = undefined;
     });
   }
 }

@@ -13,6 +13,7 @@ interface PasswdEntry {
   readonly uid: number;
   readonly gid: number;
   readonly home: string;
+  readonly shell: string;
 }
 
 /** Resolve `name`, `uid`, `name:group`, `uid:gid`. Throws an Error that says which part the image does not know. */
@@ -29,13 +30,20 @@ export function resolveUser(spec: string, etc = "/etc"): GuestUser {
   return { uid: entry?.uid ?? numeric ?? 0, gid, name: entry?.name, home: entry?.home ?? "/" };
 }
 
+/** The shell that /etc/passwd gives the user; undefined when it gives none. */
+export function loginShell(uid: number, etc = "/etc"): string | undefined {
+  const shell = findUser(String(uid), etc)?.shell;
+  return shell === "" ? undefined : shell;
+}
+
 function findUser(user: string, etc: string): PasswdEntry | undefined {
   const entries = lines(`${etc}/passwd`).map(
-    ([name = "", , uid = "", gid = "", , home = ""]): PasswdEntry => ({
+    ([name = "", , uid = "", gid = "", , home = "", shell = ""]): PasswdEntry => ({
       name,
       uid: Number(uid),
       gid: Number(gid),
       home: home === "" ? "/" : home,
+      shell,
     }),
   );
   const numeric = wholeNumber(user);
