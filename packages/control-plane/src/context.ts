@@ -11,6 +11,7 @@ import type { RateLimiter } from "./limits/rate-limiter.ts";
 import type { RateLimits } from "./limits/rate-limits.ts";
 import type { TokenSecrets } from "./tokens.ts";
 import type { WorkerTimings } from "./worker/index.ts";
+import type { WorkspaceSettings } from "./workspace-settings.ts";
 
 export interface ControlPlaneConfig {
   /** Where clients reach this server; for links and same-origin checks. */
@@ -35,6 +36,7 @@ export interface ControlPlaneConfig {
   readonly localOwnerId?: string;
   /** Addresses or networks whose X-Forwarded-For is believed. Default: none. */
   readonly trustedProxies?: readonly string[];
+  readonly workspaces?: Partial<WorkspaceSettings>;
 }
 
 export type DeploymentMode = "self-hosted" | "managed-cloud";

@@ -89,6 +89,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     secretCipher: options.secretCipher,
     tokenSecrets,
     closing: closing.signal,
+    workspaces: options.config.workspaces,
     ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
   });
   app.addHook("onClose", () => authenticator.close());

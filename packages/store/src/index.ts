@@ -42,3 +42,4 @@ export * from "./user-sessions.ts";
 export * from "./users.ts";
 export * from "./waits/index.ts";
 export * from "./workers.ts";
+export * from "./workspaces/index.ts";

@@ -17,6 +17,7 @@ import { migrate } from "../src/migrate.ts";
 export * from "./fill.ts";
 export * from "./record-statements.ts";
 export * from "./seed.ts";
+export * from "./workspaces.ts";
 
 export interface TestDatabase {
   readonly db: Database;

@@ -256,9 +256,11 @@ test("a lost run is queued again, and failed at the third loss", async () => {
     "run_lease.abandoned_requeued",
     "run_lease.started",
     "run.execution_lost",
+    "run.workspace_changes_lost",
     "run_lease.lost_requeued",
     "run_lease.started",
     "run.execution_lost",
+    "run.workspace_changes_lost",
     "run_lease.lost_failed",
     "run.failed",
   ]);

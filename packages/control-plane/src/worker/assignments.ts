@@ -40,6 +40,10 @@ export class Assignments {
 
   async #forRun(workerInstanceId: string, run: ClaimedRun): Promise<RunAssignment | undefined> {
     tellRun(this.#bus, run.id);
+    if (run.workspace_state !== "active") {
+      const message = `the run's workspace is ${run.workspace_state}; start the task with another one`;
+      return await this.#refuse(workerInstanceId, run, "workspace_not_active", message);
+    }
     const definition = await this.#definition(run.deployment_task_id);
     if (definition === undefined) {
       return await this.#refuse(
@@ -128,9 +132,13 @@ function assignment(
     max_duration_seconds: run.max_duration_seconds,
     active_ms: run.active_ms,
     workspace_is_here: run.workspace_is_here,
-    ...(resume === undefined ? {} : { resume: resumeOf(resume) }),
+    ...(resume === undefined ? baseVersionOf(run) : { resume: resumeOf(resume) }),
     secrets: definition.secrets.map((placement) => ({ placement, value: values.get(placement.name) ?? "" })),
   };
+}
+
+function baseVersionOf({ base_version_id: id, base_manifest_digest: digest }: ClaimedRun) {
+  return id === null || digest === null ? {} : { base_version: { version_id: id, manifest_digest: digest } };
 }
 
 function resumeOf({
@@ -138,6 +146,7 @@ function resumeOf({
   manifest,
   artifactDigest,
   sizeBytes,
+  workspaceVersion,
   wait,
 }: Resume): RunAssignment["resume"] {
   return {
@@ -145,6 +154,12 @@ function resumeOf({
     manifest: checkpointManifest.parse(manifest),
     artifact_digest: artifactDigest,
     size_bytes: sizeBytes,
+    ...(workspaceVersion && {
+      workspace_version: {
+        version_id: workspaceVersion.id,
+        manifest_digest: workspaceVersion.manifestDigest,
+      },
+    }),
     wait: {
       wait_id: wait.id,
       number: wait.number,

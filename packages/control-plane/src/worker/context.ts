@@ -9,6 +9,7 @@ import type {
   StartResult,
 } from "@helmr/store";
 import type { TokenSecrets } from "../tokens.ts";
+import type { WorkspaceSettings } from "../workspace-settings.ts";
 import type { Assignments } from "./assignments.ts";
 import type { WorkerAuthentication } from "./authenticate.ts";
 import type { Batcher } from "./batcher.ts";
@@ -39,6 +40,7 @@ export interface WorkerContext {
   readonly starts: Batcher<StartInput, StartResult>;
   readonly finishes: Batcher<FinishInput, FinishResult>;
   readonly timings: WorkerTimings;
+  readonly workspaces: WorkspaceSettings;
   /** Aborts when the server closes. */
   readonly closing: AbortSignal;
 }

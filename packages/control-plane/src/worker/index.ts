@@ -12,6 +12,7 @@ import {
 import type { FastifyPluginAsync } from "fastify";
 import { tellWork } from "../hints.ts";
 import type { TokenSecrets } from "../tokens.ts";
+import { defaultWorkspaceSettings, type WorkspaceSettings } from "../workspace-settings.ts";
 import { Assignments } from "./assignments.ts";
 import { WorkerAuthentication } from "./authenticate.ts";
 import { Batcher } from "./batcher.ts";
@@ -21,6 +22,7 @@ import { sendWorkerError, WorkerApiError } from "./errors.ts";
 import { leaseRoutes } from "./lease-routes.ts";
 import { registrationRoutes } from "./registration-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
+import { versionRoutes } from "./version-routes.ts";
 import { waitRoutes } from "./wait-routes.ts";
 
 export type { WorkerTimings } from "./context.ts";
@@ -32,6 +34,7 @@ export interface WorkerRoutesOptions {
   readonly tokenSecrets: TokenSecrets;
   /** Default: leases of 30 s. */
   readonly timings?: Partial<WorkerTimings>;
+  readonly workspaces?: Partial<WorkspaceSettings> | undefined;
   /** Aborts when the server begins to close: long polls answer at once. */
   readonly closing: AbortSignal;
 }
@@ -55,6 +58,7 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
       concurrency: 1,
     }),
     timings: { ...defaultTimings, ...options.timings },
+    workspaces: { ...defaultWorkspaceSettings, ...options.workspaces },
   };
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
@@ -68,6 +72,7 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
   registrationRoutes(app, context);
   leaseRoutes(app, context);
   waitRoutes(app, context);
+  versionRoutes(app, context);
   streamRoutes(app, context);
   buildRoutes(app, context);
 };

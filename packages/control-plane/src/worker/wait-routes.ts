@@ -70,6 +70,7 @@ export function waitRoutes(app: FastifyInstance, context: WorkerContext): void {
       manifest: body.manifest,
       artifactDigest: body.artifact_digest,
       sizeBytes: body.size_bytes,
+      workspaceVersionId: body.workspace_version_id,
       timings: body.timings_ms,
     });
     if (result.status === "lost") throw leaseLost();

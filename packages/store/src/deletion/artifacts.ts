@@ -1,12 +1,13 @@
 /**
- * Artifacts that something referred to that is gone: sources of deployments, checkpoints of runs.
+ * Artifacts that something referred to that is gone: sources of deployments, checkpoints of runs, versions of workspaces.
  *
  *   -         -> noted   with what referred to it, in its transaction
  *   noted     -> -       when the grace period is over: removed from the store unless something refers to it again
  *
  * S1 An artifact is removed only while its digest's lock is held and nothing refers to it; who makes a deployment takes the
  *    same lock and makes sure under it that the source is still stored. A checkpoint's digest never comes again: it is
- *    encrypted with a nonce of its own.
+ *    encrypted with a nonce of its own. Who saves a workspace reserves what it is about to store or to refer to, under the
+ *    shared lock (../workspaces/reservations.ts).
  * S2 The note goes after the artifact: a crash in between removes it once more, which changes nothing.
  * S3 The grace period is for who reads it just now: a worker that fetches a checkpoint or a source.
  */
@@ -45,10 +46,19 @@ export async function removeDiscardedArtifacts(
   return rows.length;
 }
 
-async function isReferredTo(tx: Tx, digest: string): Promise<boolean> {
+/** One snapshot: what gives up one reference for another in one transaction is always found. */
+export async function isReferredTo(tx: Tx, digest: string): Promise<boolean> {
   const { rows } = await sql`select from deployments where source_digest = ${digest}
-    union all select from run_checkpoints where artifact_digest = ${digest} limit 1`.execute(tx);
+    union all select from run_checkpoints where artifact_digest = ${digest}
+    union all select from workspace_version_artifacts where digest = ${digest}
+    union all select from artifact_reservations where digest = ${digest} limit 1`.execute(tx);
   return rows.length > 0;
+}
+
+/** S1: until the transaction ends, and not while another one removes it. */
+export async function lockArtifacts(tx: Tx, sortedDigests: readonly string[]): Promise<void> {
+  await sql`select pg_advisory_xact_lock_shared(hashtextextended('artifact ' || d, 0))
+    from unnest(${sortedDigests}::text[]) d`.execute(tx);
 }
 
 /** S1: until the transaction ends. */

@@ -8,13 +8,15 @@
  *   2 lock the rows of their queues in `queues`, in order           (I6: claims of one limited queue take turns)
  *   3 count again and claim, together with the unlimited ones, best priority first
  *
- * A run whose workspace is on another living worker is left to that worker, unless it resumes: a checkpoint brings its
- * workspace along, and goes to whichever worker can restore it. A workspace in use blocks its other runs (I5:
- * the unique index decides the race between two claimers, and the loser claims again).
+ * A run whose workspace was last on another active worker is left to that worker for `warmSeconds`: it has the files on its
+ * disk, the others restore the saved version. A run that resumes goes to whichever worker can restore its checkpoint. A
+ * workspace in use blocks its other runs (I5: the unique index decides the race between two claimers, and the loser claims
+ * again), and so does a live copy of its own.
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Queryable, retryConflicts, sqlState, transaction, violatedConstraint } from "../database.ts";
 import { insertRunEvents } from "../events.ts";
+import type { WorkspaceState } from "../schema-workspaces.ts";
 import { type Statement, statement } from "../statement.ts";
 import { commitSoon, tallyRuns } from "./lifecycle.ts";
 
@@ -44,8 +46,12 @@ export interface ClaimedRun {
   readonly checkpoint_id: string | null;
   /** Already used of max_duration_seconds. */
   readonly active_ms: number;
-  /** The worker had the workspace before; else what it may have of it on its disk is old. */
+  /** The worker had the workspace last; else what it may have of it on its disk is old. */
   readonly workspace_is_here: boolean;
+  readonly workspace_state: WorkspaceState;
+  /** The files to start with; null: none. */
+  readonly base_version_id: string | null;
+  readonly base_manifest_digest: string | null;
   /** JSON texts. */
   readonly payload: string;
   readonly metadata: string;
@@ -56,6 +62,9 @@ interface Lane {
   readonly queue_name: string;
   readonly lane_key: string;
 }
+
+/** How long a due run waits for the worker that has its workspace on its disk. */
+const warmSeconds = 2;
 
 /** Lanes taken into one claim: the best ones by their first run. */
 const maxLanes = 100;
@@ -98,8 +107,11 @@ function claimable(workerInstanceId: RawBuilder<unknown>) {
         and (i.id <> all (k.failed_on) or not exists (select from worker_instances o
           where o.state = 'active' and o.id <> all (k.failed_on)
             and o.capabilities->>'checkpoint_compatibility' = i.capabilities->>'checkpoint_compatibility'))))
-    and (r.execution_status = 'resume_queued' or coalesce((select w.worker_instance_id = ${workerInstanceId}
-        or (select i.state from worker_instances i where i.id = w.worker_instance_id) = 'gone'
+    and (select m.id from workspace_materializations m where m.workspace_id = r.workspace_id and m.ended_at is null
+      and m.run_id is null limit 1) is null
+    and (r.execution_status = 'resume_queued' or r.available_at <= now() - ${sql.lit(warmSeconds)} * interval '1 second'
+      or coalesce((select w.worker_instance_id = ${workerInstanceId}
+        or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'
       from workspaces w where w.id = r.workspace_id), true))`;
 }
 
@@ -201,12 +213,15 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
       where w.id = any (array(select workspace_id from claimed))
         and w.worker_instance_id is distinct from ${p("workerInstanceId")}
     )
-    select id, environment_id, project_id, session_id, deployment_id, deployment_task_id, deployment_version,
-      workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id, active_ms,
-      coalesce((select w.worker_instance_id = ${p("workerInstanceId")} from workspaces w
-        where w.id = claimed.workspace_id), false) as workspace_is_here,
-      payload, metadata::text, ${commitSoon}
-    from claimed order by priority desc, available_at, id`;
+    select claimed.id, claimed.environment_id, claimed.project_id, session_id, deployment_id, deployment_task_id,
+      deployment_version, workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id,
+      active_ms, coalesce(w.is_here, false) as workspace_is_here, w.state as workspace_state, w.current_version_id as base_version_id,
+      w.manifest_digest as base_manifest_digest, payload, metadata::text, ${commitSoon}
+    from claimed cross join lateral (
+      select w.state, w.worker_instance_id = ${p("workerInstanceId")} as is_here, w.current_version_id,
+        (select v.manifest_digest from workspace_versions v where v.id = w.current_version_id) as manifest_digest
+      from workspaces w where w.id = claimed.workspace_id limit 1) w
+    order by priority desc, available_at, claimed.id`;
   });
 }
 

@@ -4,6 +4,7 @@ import { type Queryable, transaction } from "../database.ts";
 import { decideLoss, decideRelease, expired } from "./decide.ts";
 import type { RunRef } from "./finish.ts";
 import { maxDurationGraceSeconds } from "./lifecycle.ts";
+import { type LastSave, lastSaveColumns, noteLostChanges, withLostChanges } from "./lost-changes.ts";
 import { type Decision, type LockedRun, lockedColumns, settleRuns } from "./settle.ts";
 
 /** A run that left its state; `requeued` ones want a hint to the workers. */
@@ -26,15 +27,17 @@ export async function expireLeases(
             - r.active_ms * interval '1 millisecond' <= now())`
       : sql`r.worker_instance_id = ${workerInstanceId}`;
   return await transaction(db, async (tx) => {
-    const { rows } = await sql<LockedRun & { lease_over: boolean }>`
-      select ${lockedColumns}, r.lease_expires_at <= now() as lease_over from runs r
+    const { rows } = await sql<LockedRun & LastSave & { lease_over: boolean }>`
+      select ${lockedColumns}, ${lastSaveColumns}, r.lease_expires_at <= now() as lease_over from runs r
       where r.lease_id is not null and ${isOver} order by r.id limit ${limit}::integer
       for update skip locked`.execute(tx);
     const settled = rows.map((run) => {
       const isLeaseLost = run.lease_over || workerInstanceId !== undefined;
-      return { run, decision: decideLoss(run, isLeaseLost ? "lease_lost" : "max_duration") };
+      const decision = decideLoss(run, isLeaseLost ? "lease_lost" : "max_duration");
+      return { run, decision: withLostChanges(run, decision) };
     });
     await settleRuns(tx, settled);
+    await noteLostChanges(tx, rows);
     return settled.map(swept);
   });
 }

@@ -1,4 +1,5 @@
 /** parkRun: a waiting run's guest is saved and gone; and what becomes of it when it is to go on. */
+import { ApiError } from "@helmr/api";
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { discardArtifacts } from "../deletion/artifacts.ts";
@@ -17,11 +18,16 @@ export interface ParkRun extends LeaseRef {
   readonly manifest: Readonly<Record<string, unknown>> & { readonly compatibility: string };
   readonly artifactDigest: string;
   readonly sizeBytes: number;
+  /** The workspace's files at that instant; else they are in the archive. */
+  readonly workspaceVersionId?: string | undefined;
   /** For the event: what the parts took, in milliseconds. */
   readonly timings: Readonly<Record<string, number>>;
 }
 
-/** `resolved`: the wait is over (or the run is to be cancelled): nothing was recorded, the guest goes on. */
+/**
+ * `resolved`: the wait is over, or the run is to be cancelled, or somebody works in its workspace: nothing was recorded, the
+ * guest goes on.
+ */
 export type ParkResult = { readonly status: "lost" } | ({ readonly status: "parked" | "resolved" } & RunRef);
 
 interface ParkingRun {
@@ -46,7 +52,8 @@ export async function parkRun(db: Queryable, input: ParkRun): Promise<ParkResult
     const ref = { runId: run.id, environmentId: run.environment_id, sessionId: run.session_id };
     const isPending = await isWaitPending(tx, run.id, input.waitId);
     if (!isPending || run.cancel_requested_at !== null) return { status: "resolved", ...ref };
-    const id = await recordCheckpoint(tx, run.id, input);
+    if (await isLive(tx, run.workspace_id)) return { status: "resolved", ...ref };
+    const id = await recordCheckpoint(tx, run, input);
     await leaveLease(tx, run, id, input);
     return { status: "parked", ...ref };
   });
@@ -60,17 +67,34 @@ async function isWaitPending(tx: Tx, runId: string, waitId: string): Promise<boo
   return rows.length > 0;
 }
 
+/** Whether somebody asked for a live copy of the run's workspace: its guest is that copy. The workspace stays locked. */
+async function isLive(tx: Tx, workspaceId: string): Promise<boolean> {
+  await sql`select from workspaces where id = ${workspaceId} for no key update`.execute(tx);
+  const { rows } = await sql`select from workspace_materializations
+    where workspace_id = ${workspaceId} and ended_at is null`.execute(tx);
+  return rows.length > 0;
+}
+
 /** The checkpoint before this one is not needed any more: its wait is long resolved. */
-async function recordCheckpoint(tx: Tx, runId: string, input: ParkRun): Promise<string> {
+async function recordCheckpoint(tx: Tx, run: ParkingRun, input: ParkRun): Promise<string> {
+  const runId = run.id;
   const id = uuidv7();
   await sql`with before as (
       delete from run_checkpoints where run_id = ${runId} returning artifact_digest
     ) ${discardArtifacts(
       sql`select artifact_digest from before where artifact_digest <> ${input.artifactDigest}`,
     )}`.execute(tx);
-  await sql`insert into run_checkpoints (id, run_id, wait_id, manifest, artifact_digest, size_bytes)
-    values (${id}, ${runId}, ${input.waitId}, ${jsonbText(input.manifest)}::jsonb, ${input.artifactDigest},
-      ${input.sizeBytes})`.execute(tx);
+  const version = input.workspaceVersionId ?? null;
+  const { numAffectedRows = 0n } = await sql`
+    insert into run_checkpoints (id, run_id, wait_id, manifest, artifact_digest, size_bytes, workspace_version_id)
+    select ${id}::uuid, ${runId}::uuid, ${input.waitId}::uuid, ${jsonbText(input.manifest)}::jsonb,
+      ${input.artifactDigest}::text, ${input.sizeBytes}::bigint, ${version}::uuid
+    where ${version}::uuid is null or exists (
+      select from workspace_versions v where v.id = ${version}::uuid and v.workspace_id = ${run.workspace_id})`.execute(
+    tx,
+  );
+  if (numAffectedRows === 0n)
+    throw new ApiError(400, "workspace_version_id: is no version of the run's workspace");
   return id;
 }
 
@@ -96,6 +120,8 @@ export interface Resume {
   readonly manifest: Record<string, unknown>;
   readonly artifactDigest: string;
   readonly sizeBytes: number;
+  /** The workspace's files; undefined: they are in the archive. */
+  readonly workspaceVersion: { readonly id: string; readonly manifestDigest: string } | undefined;
   readonly wait: {
     readonly id: string;
     readonly number: number;
@@ -112,23 +138,29 @@ export async function readResume(db: Queryable, runId: string): Promise<Resume |
     manifest: Record<string, unknown>;
     artifact_digest: string;
     size_bytes: number;
+    workspace_version_id: string | null;
+    workspace_manifest_digest: string | null;
     wait_id: string;
     number: number;
     status: WaitStatus;
     result: string | null;
   }>`
-    select k.id, k.manifest, k.artifact_digest, k.size_bytes, w.id as wait_id, w.number, w.status, w.result
-    from run_checkpoints k join run_waits w on w.id = k.wait_id where k.run_id = ${runId}`.execute(db);
+    select k.id, k.manifest, k.artifact_digest, k.size_bytes, k.workspace_version_id,
+      v.manifest_digest as workspace_manifest_digest, w.id as wait_id, w.number, w.status, w.result
+    from run_checkpoints k join run_waits w on w.id = k.wait_id
+    left join workspace_versions v on v.id = k.workspace_version_id where k.run_id = ${runId}`.execute(db);
   const row = rows[0];
-  return (
-    row && {
-      checkpointId: row.id,
-      manifest: row.manifest,
-      artifactDigest: row.artifact_digest,
-      sizeBytes: row.size_bytes,
-      wait: { id: row.wait_id, number: row.number, status: row.status, result: row.result },
-    }
-  );
+  if (row === undefined) return undefined;
+  const { workspace_version_id: versionId, workspace_manifest_digest: manifestDigest } = row;
+  return {
+    checkpointId: row.id,
+    manifest: row.manifest,
+    artifactDigest: row.artifact_digest,
+    sizeBytes: row.size_bytes,
+    workspaceVersion:
+      versionId === null || manifestDigest === null ? undefined : { id: versionId, manifestDigest },
+    wait: { id: row.wait_id, number: row.number, status: row.status, result: row.result },
+  };
 }
 
 export interface FailedRestore extends LeaseRef {
@@ -159,9 +191,10 @@ export async function failRestore(
     const failures = counted[0]?.failed_restores ?? maxFailedRestores;
     // A requested cancel wins (I7): withoutCheckpoint sees to it.
     const isOver = input.permanent || failures >= maxFailedRestores || run.cancel_requested_at !== null;
-    await settleRuns(tx, [
-      { run, decision: isOver ? withoutCheckpoint(run, input) : tryAgain(input, failures) },
-    ]);
+    const decision = isOver
+      ? withoutCheckpoint(run, input, await currentVersion(tx, run.id))
+      : tryAgain(input, failures);
+    await settleRuns(tx, [{ run, decision }]);
     const ref = { runId: run.id, environmentId: run.environment_id, sessionId: run.session_id };
     return { status: "accepted", ...ref } as const;
   });
@@ -178,7 +211,14 @@ function tryAgain(input: FailedRestore, failures: number): Decision {
   };
 }
 
-function withoutCheckpoint(run: LockedRun, input: FailedRestore): Decision {
+/** The files that a new attempt starts with; null: none. */
+async function currentVersion(tx: Tx, runId: string): Promise<string | null> {
+  const { rows } = await sql<{ id: string | null }>`select w.current_version_id as id
+    from runs r join workspaces w on w.id = r.workspace_id where r.id = ${runId}`.execute(tx);
+  return rows[0]?.id ?? null;
+}
+
+function withoutCheckpoint(run: LockedRun, input: FailedRestore, versionId: string | null): Decision {
   const decision = decideOutcome(run, {
     status: "failed",
     failureKind: "restore_failed",
@@ -186,7 +226,8 @@ function withoutCheckpoint(run: LockedRun, input: FailedRestore): Decision {
     detail: { name: "RestoreFailed" },
     retryable: true,
   });
-  return { ...decision, events: [restoreFailed(input, { checkpoint: "discarded" }), ...decision.events] };
+  const attributes = { checkpoint: "discarded", workspace_version_id: versionId };
+  return { ...decision, events: [restoreFailed(input, attributes), ...decision.events] };
 }
 
 function restoreFailed(input: FailedRestore, more: Record<string, unknown>) {

@@ -1,0 +1,13 @@
+/** What an installation may set about workspaces; docs/configuration.md lists the variables. */
+
+export interface WorkspaceSettings {
+  /** Versions that runs left behind and that a workspace keeps; what somebody made stays. */
+  readonly keptSystemVersions: number;
+  /** From archiving a workspace until its files are removed. */
+  readonly deleteAfterMs: number;
+}
+
+export const defaultWorkspaceSettings: WorkspaceSettings = {
+  keptSystemVersions: 50,
+  deleteAfterMs: 30 * 86_400_000,
+};
