@@ -28,6 +28,7 @@ export class Heartbeats {
   readonly #leases = new Map<string, { readonly lease: HeldLease; confirmedAt: number }>();
   readonly #stopped = new AbortController();
   #timer: NodeJS.Timeout | undefined;
+  #expiry: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
 
   constructor(options: HeartbeatOptions) {
@@ -43,11 +44,13 @@ export class Heartbeats {
   async stop(): Promise<void> {
     this.#stopped.abort();
     clearTimeout(this.#timer);
+    clearTimeout(this.#expiry);
     await this.#beating;
   }
 
   hold(lease: HeldLease): void {
     this.#leases.set(lease.leaseId, { lease, confirmedAt: performance.now() });
+    this.#watchExpiry();
   }
 
   release(leaseId: string): void {
@@ -67,7 +70,7 @@ export class Heartbeats {
       this.#options.logger.warn({ error }, "heartbeat failed");
       if (error instanceof UnauthorizedError) this.#options.onUnauthorized();
     }
-    this.#dropExpired();
+    this.#watchExpiry();
     if (!this.#stopped.signal.aborted) this.start();
   }
 
@@ -83,10 +86,15 @@ export class Heartbeats {
     }
   }
 
-  /** I1 */
-  #dropExpired(): void {
-    const oldest = performance.now() - this.#options.leaseDurationMs;
-    for (const held of this.#leases.values()) if (held.confirmedAt < oldest) this.#lose(held.lease);
+  /** I1: by a timer of its own, because a beat may wait for its answer beyond the end of the leases it carries. */
+  #watchExpiry(): void {
+    clearTimeout(this.#expiry);
+    if (this.#stopped.signal.aborted) return;
+    const since = performance.now() - this.#options.leaseDurationMs;
+    for (const held of this.#leases.values()) if (held.confirmedAt <= since) this.#lose(held.lease);
+    if (this.#leases.size === 0) return;
+    const oldest = Math.min(...Array.from(this.#leases.values(), ({ confirmedAt }) => confirmedAt));
+    this.#expiry = setTimeout(() => this.#watchExpiry(), Math.ceil(oldest - since));
   }
 
   #lose(lease: HeldLease): void {

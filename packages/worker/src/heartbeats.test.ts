@@ -1,0 +1,78 @@
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { ControlPlaneClient } from "./control-plane-client.ts";
+import { Heartbeats } from "./heartbeats.ts";
+
+const leaseDurationMs = 30_000;
+let heartbeat: ControlPlaneClient["heartbeat"];
+let beats: number;
+const heartbeats = () => {
+  const client = { heartbeat: (...args: Parameters<typeof heartbeat>) => heartbeat(...args) };
+  return new Heartbeats({
+    client: client as ControlPlaneClient,
+    intervalMs: 1_000,
+    leaseDurationMs,
+    onUnauthorized: () => undefined,
+    logger: pino({ level: "silent" }),
+  });
+};
+const lease = (onLost: () => void) => ({ leaseId: "l", fencing: 1, onLost, onCancel: () => undefined });
+const confirmed: typeof heartbeat = async (leases) => {
+  beats += 1;
+  return {
+    draining: false,
+    leases: leases.map(({ lease_id }) => ({ lease_id, status: "active" as const })),
+  };
+};
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  beats = 0;
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test("a lease is lost when it ends, also while a beat still waits for its answer", async () => {
+  const beating = heartbeats();
+  const onLost = vi.fn();
+  heartbeat = () => new Promise(() => undefined);
+  beating.hold(lease(onLost));
+  beating.start();
+  await vi.advanceTimersByTimeAsync(leaseDurationMs - 1);
+  expect(onLost).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(2);
+  expect(onLost).toHaveBeenCalledTimes(1);
+  await vi.advanceTimersByTimeAsync(leaseDurationMs * 2);
+  expect(onLost).toHaveBeenCalledTimes(1);
+});
+
+test("a lease that is confirmed stays, and ends that long after the last beat that was", async () => {
+  const beating = heartbeats();
+  const onLost = vi.fn();
+  heartbeat = confirmed;
+  beating.hold(lease(onLost));
+  beating.start();
+  await vi.advanceTimersByTimeAsync(10 * leaseDurationMs);
+  expect(beats).toBeGreaterThan(100);
+  expect(onLost).not.toHaveBeenCalled();
+  heartbeat = () => Promise.reject(new Error("nobody is there"));
+  await vi.advanceTimersByTimeAsync(leaseDurationMs - 1_000);
+  expect(onLost).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(1_001);
+  expect(onLost).toHaveBeenCalledTimes(1);
+  await beating.stop();
+});
+
+test("a lease that was released, or is held by a worker that stopped, is not told", async () => {
+  const beating = heartbeats();
+  const onLost = vi.fn();
+  heartbeat = () => Promise.reject(new Error("nobody is there"));
+  beating.hold(lease(onLost));
+  beating.release("l");
+  await vi.advanceTimersByTimeAsync(2 * leaseDurationMs);
+  beating.hold(lease(onLost));
+  await beating.stop();
+  await vi.advanceTimersByTimeAsync(2 * leaseDurationMs);
+  expect(onLost).not.toHaveBeenCalled();
+});
