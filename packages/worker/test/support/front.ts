@@ -14,7 +14,7 @@ export class Front {
   /** Undefined: nobody is there, connections are reset. */
   target: string | undefined;
   /** Called before the answer to a request is handed on; true: it is lost, and the connection with it. */
-  loses: (path: string, status: number) => boolean = () => false;
+  loses: (path: string, answer: IncomingMessage) => boolean = () => false;
   readonly #server: Server = createServer((request, response) => this.#forward(request, response));
 
   async start(): Promise<string> {
@@ -35,7 +35,7 @@ export class Front {
       return;
     }
     const onward = httpRequest(new URL(path, this.target), { method, headers, agent: false }, (answer) => {
-      if (this.loses(path, answer.statusCode ?? 0)) {
+      if (this.loses(path, answer)) {
         answer.destroy();
         socket.destroy();
         return;

@@ -18,6 +18,13 @@ import { Front } from "./front.ts";
 
 export type Mortal = "the control plane" | "PostgreSQL";
 
+export interface Outage {
+  /** Resolves when it is dead. */
+  begin(): Promise<void>;
+  /** It was there and is over. */
+  readonly over: Promise<void>;
+}
+
 const program = fileURLToPath(new URL("./control-plane-process.ts", import.meta.url));
 
 export class MortalParts {
@@ -87,6 +94,31 @@ export class MortalParts {
     const [line] = (await Promise.race([once(lines, "line"), once(child, "exit")])) as unknown[];
     if (typeof line !== "string") throw new Error(`the control plane ended with ${line} before it listened`);
     this.front.target = line;
+  }
+
+  /** An outage that is yet to begin: it ends by itself, `awayMs` after the kill, and the time that a start takes. */
+  outage(mortal: Mortal, awayMs: number): Outage {
+    const { promise: over, resolve, reject } = Promise.withResolvers<void>();
+    over.catch(() => undefined); // told where it is awaited
+    const begin = async () => {
+      await this.kill(mortal);
+      void sleep(awayMs)
+        .then(() => this.revive(mortal))
+        .then(resolve, reject);
+    };
+    return { begin, over };
+  }
+
+  /** What was asked is done, but nobody hears of it: the outage begins in place of the answer. */
+  outageAfter(mortal: Mortal, awayMs: number, isMeant: Front["loses"]): Promise<void> {
+    const { begin, over } = this.outage(mortal, awayMs);
+    this.front.loses = (path, answer) => {
+      if (answer.statusCode !== 200 || !isMeant(path, answer)) return false;
+      this.front.loses = () => false;
+      void begin();
+      return true;
+    };
+    return over;
   }
 
   async stop(): Promise<void> {
