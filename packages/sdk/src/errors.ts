@@ -122,3 +122,54 @@ export class SseProtocolError extends Error {
 export class InvalidResponseError extends Error {
   override readonly name = "InvalidResponseError";
 }
+
+/** A command or terminal was lost or failed before its stream was over. What had arrived was yielded. */
+export class WorkspaceStreamTerminalError extends Error {
+  override readonly name = "WorkspaceStreamTerminalError";
+  readonly resourceKind: string;
+  readonly resourceId: string;
+  readonly stream: string;
+  /** `lost` or `failed`. */
+  readonly state: string;
+  /** Bytes of the stream that there are. */
+  readonly cursor: number | undefined;
+  /** What the server says of it. */
+  readonly error: unknown;
+
+  constructor(
+    end: Pick<
+      WorkspaceStreamTerminalError,
+      "resourceKind" | "resourceId" | "stream" | "state" | "cursor" | "error"
+    >,
+  ) {
+    const what = end.resourceKind === "workspace_pty" ? "terminal" : "command";
+    super(`the ${what} ${end.resourceId} is ${end.state}: ${reasonOfEnd(end.error, end.state)}`);
+    this.resourceKind = end.resourceKind;
+    this.resourceId = end.resourceId;
+    this.stream = end.stream;
+    this.state = end.state;
+    this.cursor = end.cursor;
+    this.error = end.error;
+  }
+}
+
+function reasonOfEnd(error: unknown, state: string): string {
+  if (typeof error === "object" && error !== null && "message" in error && typeof error.message === "string")
+    return error.message;
+  if (typeof error === "string" && error !== "") return error;
+  return state === "lost" ? "its worker is gone" : "the server gave no reason";
+}
+
+/** The server cannot go on with a stream of a command or terminal: `workspace_stream_cursor_expired`, say. */
+export class WorkspaceStreamError extends Error {
+  override readonly name = "WorkspaceStreamError";
+  readonly code: string;
+  /** Where the stream could be read from. */
+  readonly cursor: number | undefined;
+
+  constructor(code: string, message: string | undefined, cursor: number | undefined) {
+    super(message === undefined ? code : `${message} (${code})`);
+    this.code = code;
+    this.cursor = cursor;
+  }
+}

@@ -31,7 +31,7 @@ export type {
   PublicTokenScope,
   PublicTokenScopeType,
 } from "./client/auth.ts";
-export { auth, HelmrClient, runs, sessions } from "./client/client.ts";
+export { auth, HelmrClient, runs, sessions, workspaces } from "./client/client.ts";
 export { type IdempotencyKey, type IdempotencyKeyOptions, idempotencyKeys } from "./client/idempotency.ts";
 export type { RunEvent } from "./client/run-events.ts";
 export type {
@@ -92,6 +92,79 @@ export type {
   TokenTimeout,
 } from "./client/tokens.ts";
 export type { ClientOptions, ScopeOptions } from "./client/transport.ts";
+export type {
+  WorkspaceCreateOptions,
+  WorkspaceForkOptions,
+  WorkspaceHandle,
+  WorkspaceListOptions,
+  WorkspaceStopOptions,
+  WorkspacesApi,
+  WorkspaceUpdateOptions,
+} from "./client/workspaces/api.ts";
+export type {
+  WorkspaceExecSnapshot,
+  WorkspaceExecState,
+  WorkspacePtySnapshot,
+  WorkspacePtyState,
+  WorkspaceStreamChunk,
+  WorkspaceStreamName,
+} from "./client/workspaces/command-objects.ts";
+export type {
+  WorkspaceExec,
+  WorkspaceExecListOptions,
+  WorkspaceExecOptions,
+  WorkspaceExecs,
+  WorkspaceExecWaitOptions,
+  WorkspaceSignal,
+  WorkspaceStdin,
+  WorkspaceStdinPipeOptions,
+} from "./client/workspaces/execs.ts";
+export type {
+  WorkspaceFileEntry,
+  WorkspaceFileListOptions,
+  WorkspaceFilePage,
+  WorkspaceFileReadOptions,
+  WorkspaceFileSource,
+  WorkspaceFiles,
+  WorkspaceFileWriteOptions,
+} from "./client/workspaces/files.ts";
+export type {
+  Workspace,
+  WorkspaceDesiredState,
+  WorkspaceDirtyState,
+  WorkspaceMaterialization,
+  WorkspaceMaterializationState,
+  WorkspaceState,
+  WorkspaceStop,
+} from "./client/workspaces/objects.ts";
+export type {
+  WorkspacePty,
+  WorkspacePtyCreateOptions,
+  WorkspacePtyListOptions,
+  WorkspacePtys,
+} from "./client/workspaces/ptys.ts";
+export type {
+  WorkspaceReadable,
+  WorkspaceStreamFollowOptions,
+  WorkspaceStreamListOptions,
+  WorkspaceWriteOptions,
+} from "./client/workspaces/streams.ts";
+export type { WorkspaceReference } from "./client/workspaces/target.ts";
+export type {
+  WorkspaceChange,
+  WorkspaceDiff,
+  WorkspaceFileDiff,
+  WorkspaceVersion,
+} from "./client/workspaces/version-objects.ts";
+export type {
+  WorkspaceArchive,
+  WorkspaceCaptureOptions,
+  WorkspaceDiffOptions,
+  WorkspaceRestoreOptions,
+  WorkspaceUploadOptions,
+  WorkspaceVersionListOptions,
+  WorkspaceVersions,
+} from "./client/workspaces/versions.ts";
 export {
   AuthError,
   ConcurrentWaitError,
@@ -106,6 +179,8 @@ export {
   UnsupportedTransportError,
   WaitCancelledError,
   WaitTimeoutError,
+  WorkspaceStreamError,
+  WorkspaceStreamTerminalError,
 } from "./errors.ts";
 export type { Duration, DurationObject } from "./runtime/duration.ts";
 export type {

@@ -4,6 +4,8 @@ export interface Linked {
   readonly signal: AbortSignal;
   /** Lifts the time limit; the parent still counts. */
   clearLimit(): void;
+  /** Begins the time limit anew. */
+  restartLimit(): void;
   /** Aborts by itself. */
   abort(reason: Error): void;
   /** Releases the timer and the listener; call it when the work is over. */
@@ -23,11 +25,16 @@ export function linkedSignal(
   const onAbort = () => controller.abort(parent?.reason);
   if (parent?.aborted === true) onAbort();
   else parent?.addEventListener("abort", onAbort, { once: true });
-  const timer =
-    timeoutMs === undefined ? undefined : setTimeout(() => controller.abort(reason?.()), timeoutMs);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const restartLimit = () => {
+    clearTimeout(timer);
+    if (timeoutMs !== undefined) timer = setTimeout(() => controller.abort(reason?.()), timeoutMs);
+  };
+  restartLimit();
   return {
     signal: controller.signal,
     clearLimit: () => clearTimeout(timer),
+    restartLimit,
     abort: (why) => controller.abort(why),
     dispose() {
       clearTimeout(timer);

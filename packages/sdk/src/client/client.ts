@@ -5,6 +5,7 @@ import { createRunsApi, type RunsApi } from "./runs.ts";
 import { createSessionsApi, type SessionsApi } from "./sessions.ts";
 import { createTokensApi, type TokensApi } from "./tokens.ts";
 import { type ClientOptions, Transport } from "./transport.ts";
+import { createWorkspacesApi, type WorkspacesApi } from "./workspaces/api.ts";
 
 /**
  * Talks to one Helmr server. Throws a TypeError without a URL, and UnsupportedTransportError on one that would send
@@ -13,6 +14,7 @@ import { type ClientOptions, Transport } from "./transport.ts";
 export class HelmrClient {
   readonly sessions: SessionsApi;
   readonly runs: RunsApi;
+  readonly workspaces: WorkspacesApi;
   readonly tokens: TokensApi;
   readonly auth: AuthApi;
 
@@ -20,6 +22,7 @@ export class HelmrClient {
     const transport = new Transport(options);
     this.sessions = createSessionsApi(() => transport);
     this.runs = createRunsApi(() => transport);
+    this.workspaces = createWorkspacesApi(() => transport);
     this.tokens = createTokensApi(() => transport);
     this.auth = createAuthApi(() => transport);
   }
@@ -38,6 +41,8 @@ function defaultTransport(): Transport {
 export const sessions: SessionsApi = createSessionsApi(defaultTransport);
 /** `client.runs` of a client made from HELMR_API_URL and HELMR_API_KEY. */
 export const runs: RunsApi = createRunsApi(defaultTransport);
+/** `client.workspaces` of a client made from HELMR_API_URL and HELMR_API_KEY. */
+export const workspaces: WorkspacesApi = createWorkspacesApi(defaultTransport);
 /** `client.auth` of a client made from HELMR_API_URL and HELMR_API_KEY. */
 export const auth: AuthApi = createAuthApi(defaultTransport);
 /** `client.tokens` of the same, for ../tokens.ts. */

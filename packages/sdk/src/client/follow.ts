@@ -1,11 +1,11 @@
 /** Following a run: its live events, and waiting for its end (contract 6.2). */
-import { SseProtocolError, TimeoutError, TransportError } from "../errors.ts";
+import { TimeoutError } from "../errors.ts";
 import { linkedSignal, sleep } from "./abort.ts";
+import { eventFrames } from "./event-stream.ts";
 import { Outage, reconnectDelayMs } from "./retry.ts";
 import { parseFrameData, type RunEvent, type WireEvent } from "./run-events.ts";
 import type { RunSnapshot } from "./snapshots.ts";
-import { readFrames } from "./sse.ts";
-import { type ApiRequest, describe, type Transport } from "./transport.ts";
+import type { ApiRequest, Transport } from "./transport.ts";
 
 /** What following needs of the runs API, for one run. */
 export interface FollowTarget {
@@ -18,9 +18,6 @@ export interface FollowTarget {
   pages(cursor: number, signal: AbortSignal): AsyncIterable<WireEvent>;
 }
 
-const connectTimeoutMs = 60_000;
-/** The server says something at least every 25 s (contract 6.2): three of those missing mean a dead connection. */
-const idleTimeoutMs = 90_000;
 /** The largest delay that timers take. */
 const maxTimeoutMs = 2 ** 31 - 1;
 
@@ -30,30 +27,13 @@ async function* followOnce(
   cursor: number,
   signal: AbortSignal,
 ): AsyncGenerator<WireEvent> {
-  const request = target.streamRequest(cursor);
-  const late = () =>
-    new TransportError(`${describe(request)}: no answer within ${connectTimeoutMs / 1000} s`);
-  const link = linkedSignal(signal, connectTimeoutMs, late);
-  try {
-    const response = await target.transport.stream(request, link.signal);
-    link.clearLimit();
-    const type = response.headers.get("content-type") ?? "";
-    if (!type.toLowerCase().startsWith("text/event-stream") || response.body === null) {
-      await response.body?.cancel();
-      throw new SseProtocolError(
-        `${describe(request)}: the answer is no event stream but ${type || "empty"}`,
-      );
-    }
-    let last = cursor;
-    for await (const frame of readFrames(response.body, idleTimeoutMs, link.signal)) {
-      const record = parseFrameData(frame.data);
-      // A server may repeat what it sent before a cut; callers see each record once.
-      if (record.seq <= last) continue;
-      last = record.seq;
-      yield record;
-    }
-  } finally {
-    link.dispose();
+  let last = cursor;
+  for await (const frame of eventFrames(target.transport, target.streamRequest(cursor), signal)) {
+    const record = parseFrameData(frame.data);
+    // A server may repeat what it sent before a cut; callers see each record once.
+    if (record.seq <= last) continue;
+    last = record.seq;
+    yield record;
   }
 }
 

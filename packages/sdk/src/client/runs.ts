@@ -1,5 +1,6 @@
 /** `client.runs` (contract 6). */
 import { HelmrApiError, InvalidResponseError, RunNotFoundError } from "../errors.ts";
+import { bytesOfBase64 } from "./bytes.ts";
 import { type FollowTarget, subscribe, waitForRun } from "./follow.ts";
 import { parsePageRecord, type RunEvent, type WireEvent } from "./run-events.ts";
 import {
@@ -204,11 +205,5 @@ function runLogs(value: unknown): RunLogs {
 }
 
 function decodeText(base64: string): string {
-  let binary: string;
-  try {
-    binary = atob(base64);
-  } catch (error) {
-    throw new InvalidResponseError("run logs: the server sent bad base64", { cause: error });
-  }
-  return new TextDecoder().decode(Uint8Array.from(binary, (character) => character.charCodeAt(0)));
+  return new TextDecoder().decode(bytesOfBase64(base64, "run logs"));
 }

@@ -4,7 +4,8 @@
  * I1 The same text gives the same frames however it is cut into chunks.
  * I2 At most `maxFrameChars` (and a delimiter) is buffered.
  */
-import { SseProtocolError, TransportError } from "../errors.ts";
+import { SseProtocolError } from "../errors.ts";
+import { readChunks } from "./body.ts";
 
 export interface SseFrame {
   readonly event: string;
@@ -77,45 +78,8 @@ export async function* readFrames(
   idleTimeoutMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<SseFrame> {
-  const reader = body.getReader();
   const decoder = new TextDecoder();
   const parser = new SseParser();
-  try {
-    for (;;) {
-      const chunk = await readWithin(reader, idleTimeoutMs, signal);
-      if (chunk === undefined) return;
-      yield* parser.feed(decoder.decode(chunk, { stream: true }));
-    }
-  } finally {
-    // Cancelling a stream that already failed rejects with the failure that is being thrown anyway.
-    await reader.cancel().catch(() => undefined);
-  }
-}
-
-async function readWithin(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  idleTimeoutMs: number,
-  signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let onAbort = () => {};
-  const interrupted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    const silent = () =>
-      reject(new TransportError(`the event stream was silent for ${idleTimeoutMs / 1000} s`));
-    timer = setTimeout(silent, idleTimeoutMs);
-  });
-  try {
-    const { done, value } = await Promise.race([reader.read(), interrupted]);
-    return done ? undefined : value;
-  } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    if (error instanceof TransportError) throw error;
-    throw new TransportError("the event stream was cut", { cause: error });
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
+  for await (const chunk of readChunks(body, "the event stream", idleTimeoutMs, signal))
+    yield* parser.feed(decoder.decode(chunk, { stream: true }));
 }

@@ -7,6 +7,7 @@ import { AuthError, HelmrApiError, InvalidResponseError, TransportError } from "
 import { apiVersion, sdkVersion } from "../version.ts";
 import { linkedSignal } from "./abort.ts";
 import { parseBaseUrl } from "./base-url.ts";
+import { streamOf } from "./body.ts";
 import { environmentVariable } from "./environment.ts";
 
 /** Both ids or none: they choose the environment when the credential is a session token. */
@@ -22,17 +23,20 @@ export interface ClientOptions {
   readonly apiKey?: string | undefined;
 }
 export interface ApiRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below `/api` or the environment's prefix, such as `/runs`; segments already encoded. */
   readonly path: string;
   /** In order; undefined values are left out. */
   readonly query?: readonly (readonly [string, string | number | undefined])[];
   /** Sent as JSON. */
   readonly body?: unknown;
+  /** Sent as they are, instead of `body`; chunks are asked for one at a time. */
+  readonly bytes?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Instead of the API key. */
   readonly publicAccessToken?: string | undefined;
   readonly scope: ScopeOptions;
-  /** Limit for the whole answer. Default 60 s. */
+  /** Limit for the whole answer, from the last chunk on that was sent. Default 60 s. */
   readonly timeoutMs?: number | undefined;
 }
 export interface ApiResponse {
@@ -77,7 +81,7 @@ export class Transport {
         ),
     );
     try {
-      const response = await this.#fetch(request, "application/json", link.signal);
+      const response = await this.#fetch(request, "application/json", link.signal, link.restartLimit);
       const text = await this.#body(response, request, link.signal);
       if (!response.ok) throw new HelmrApiError(response.status, text, describe(request));
       return { status: response.status, headers: response.headers, text };
@@ -86,9 +90,9 @@ export class Transport {
     }
   }
 
-  /** An open event stream; the caller reads or cancels its body. `signal` also ends the reading. */
-  async stream(request: ApiRequest, signal: AbortSignal): Promise<Response> {
-    const response = await this.#fetch(request, "text/event-stream", signal);
+  /** An open answer of the type `accept`; the caller reads or cancels its body. `signal` also ends the reading. */
+  async stream(request: ApiRequest, signal: AbortSignal, accept = "text/event-stream"): Promise<Response> {
+    const response = await this.#fetch(request, accept, signal);
     if (!response.ok) {
       throw new HelmrApiError(
         response.status,
@@ -99,16 +103,25 @@ export class Transport {
     return response;
   }
 
-  async #fetch(request: ApiRequest, accept: string, signal: AbortSignal): Promise<Response> {
+  async #fetch(
+    request: ApiRequest,
+    accept: string,
+    signal: AbortSignal,
+    onChunk?: () => void,
+  ): Promise<Response> {
     const headers: Record<string, string> = {
       Accept: accept,
       "Helmr-API-Version": apiVersion,
       "Helmr-SDK-Version": sdkVersion,
+      ...request.headers,
     };
     const credential = checkedKey(request.publicAccessToken, "publicAccessToken") ?? this.#apiKey;
     if (credential !== undefined) headers.Authorization = `Bearer ${credential}`; // I1
     const init: RequestInit = { method: request.method, headers, signal };
-    if (request.body !== undefined) {
+    if (request.bytes !== undefined) {
+      headers["Content-Type"] = "application/octet-stream";
+      Object.assign(init, bytesBody(request.bytes, onChunk));
+    } else if (request.body !== undefined) {
       headers["Content-Type"] = "application/json";
       init.body = jsonBody(request);
     }
@@ -166,6 +179,11 @@ function jsonBody(request: ApiRequest): string {
       cause: error,
     });
   }
+}
+
+/** fetch wants to be told (`duplex`) that a stream is still sent while the answer is not there yet. */
+function bytesBody(bytes: NonNullable<ApiRequest["bytes"]>, onChunk: (() => void) | undefined): object {
+  return bytes instanceof Uint8Array ? { body: bytes } : { body: streamOf(bytes, onChunk), duplex: "half" };
 }
 
 export function parseJson(text: string, what: string): unknown {
