@@ -36,6 +36,9 @@ export interface ApiFixture extends AsyncDisposable {
   readonly db: Database;
   readonly bus: LiveBus;
   readonly scope: Scope;
+  readonly databaseUrl: string;
+  /** Ends its connections and empties its caches; returns its process id. Pools connect again by themselves. */
+  restartPostgres(): Promise<number>;
 }
 
 /** PostgreSQL that syncs every commit, migrated, with the default tenant; the control plane listens on a free port. */
@@ -60,7 +63,8 @@ async function startParts(
   folder: string,
   parts: AsyncDisposableStack,
 ): Promise<Omit<ApiFixture, typeof Symbol.asyncDispose>> {
-  const server = await startEmbeddedPostgres({ dataDir: join(folder, "postgres"), durable: true });
+  const startServer = () => startEmbeddedPostgres({ dataDir: join(folder, "postgres"), durable: true });
+  let server = await startServer();
   parts.defer(() => server.stop());
   const db = openDatabase({ url: server.url });
   parts.defer(() => db.close());
@@ -83,7 +87,13 @@ async function startParts(
     logger: pino({ level: "error" }, pino.destination(2)),
   });
   parts.defer(() => controlPlane.close());
-  return { url: await controlPlane.listen({ host: "127.0.0.1", port: 0 }), apiKey, db, bus, scope };
+  const restartPostgres = async () => {
+    await server.stop();
+    server = await startServer();
+    return server.pid;
+  };
+  const url = await controlPlane.listen({ host: "127.0.0.1", port: 0 });
+  return { url, apiKey, db, bus, scope, databaseUrl: server.url, restartPostgres };
 }
 
 const tasks = 10;

@@ -78,7 +78,7 @@ if (!values.json) {
       cell(row.p95_ms),
       cell(row.per_second),
       cell(row.ratio),
-      row.bytes === undefined ? "" : (row.bytes / 1e6).toFixed(1),
+      row.bytes === undefined ? "" : (row.bytes / 1e6).toFixed(Math.abs(row.bytes) < 1e5 ? 4 : 1),
       row.runs,
       row.note ?? "",
     ]);

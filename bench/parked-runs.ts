@@ -1,25 +1,24 @@
 /**
- * Many parked runs: what they take in memory, and how fast they are given out again when all of them may go on at once.
+ * Many parked runs: what they take while nothing happens, and how fast they are given out again when all of them may go on at
+ * once.
  *
  * Each run goes through the store's own transitions, as the control plane calls them: created, leased, started, given a token,
  * waiting, parked; each has a sealed archive of its own in the artifact store. Only the guests are left out: the archives
  * hold 16 KiB of random bytes in place of a guest's memory, and no workspace. So the figures are those of control plane,
  * dispatcher, PostgreSQL and object store.
  *
- * Memory is the proportional set size of this process (control plane, dispatcher and the caller) and of PostgreSQL's, after a
- * garbage collection and a checkpoint. PostgreSQL's part is its cache of pages that were touched and is bounded by its
- * settings. There is no worker: a worker forgets a run when it has parked it.
+ * At rest: an installation of separate processes (installation.ts) on a PostgreSQL that was just started, once before there is
+ * a parked run and once with all of them. The worker had none of them in its guests: one that has parked a run forgets it.
+ * The processes at work hold more for a while, heap that was not returned and pages that PostgreSQL keeps in its
+ * cache; what is measured is what has to be held.
  *
  * Going on: all tokens completed over HTTP by 16 callers, then the queue emptied by one worker's lease requests over HTTP,
  * with everything an assignment carries. Not measured: restoring, which is the workers' (`restore.small`), and a network.
  */
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { type ArtifactStore, createFolderStore } from "@helmr/artifacts";
 import { type ArchiveKeys, parseArchiveKeys, sealArchive } from "@helmr/artifacts/archive";
 import { createDispatcher } from "@helmr/dispatcher";
@@ -39,6 +38,7 @@ import { sql } from "kysely";
 import { pino } from "pino";
 import { ControlPlaneClient } from "../packages/worker/src/control-plane-client.ts";
 import { type ApiFixture, startApiOnly } from "./api-fixture.ts";
+import { type AtRest, measureAtRest } from "./installation.ts";
 import { hold } from "./leftovers.ts";
 import { type BenchOptions, type Row, timed } from "./measure.ts";
 import { seedSessions } from "./queue-contenders.ts";
@@ -56,44 +56,88 @@ export async function benchParkedRuns({ quick }: BenchOptions): Promise<Row[]> {
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
   const fixture = await startApiOnly();
   cleanup.use(fixture);
-  const parking = await prepare(fixture, folder);
+  const bootstrapToken = randomBytes(32).toString("hex");
+  await ensureBootstrapToken(fixture.db, bootstrapToken);
+  const artifactsDir = join(folder, "artifacts");
+  const rest = async () => {
+    const postgresPid = await fixture.restartPostgres();
+    const { databaseUrl } = fixture;
+    return await measureAtRest(
+      { databaseUrl, postgresPid, artifactsDir, folder, bootstrapToken },
+      quick ? 5_000 : 30_000,
+    );
+  };
+  const empty = { rest: await rest(), database: await databaseBytes(fixture) };
+
+  const parking = await prepare(fixture, folder, bootstrapToken, createFolderStore(artifactsDir));
   const dispatcher = createDispatcher({ ...fixture, artifacts: parking.artifacts, logger: quietly() });
   dispatcher.start();
   cleanup.defer(() => dispatcher.stop());
+  const tokens: string[] = [];
+  const parkedMs = await timed(async () => tokens.push(...(await park(parking, count))));
+  await dispatcher.stop(); // Another one is measured, and nobody heartbeats for the leases below.
+  const full = { rest: await rest(), database: await databaseBytes(fixture) };
 
-  const first = await park(parking, 2 * batch); // plans, caches, connections
-  const before = await memoryBytes(fixture);
-  const parkedMs = await timed(async () => first.push(...(await park(parking, count))));
-  const after = await memoryBytes(fixture);
-  await dispatcher.stop(); // Nobody heartbeats for the leases below.
-
-  const resolveMs = await timed(() => completeAll(fixture, first));
-  const claimMs = await timed(() => claimAll(parking, first.length));
-  const megabytes = (bytes: number) => Math.round(bytes / 1e6);
+  const resolveMs = await timed(() => completeAll(fixture, tokens));
+  const claimMs = await timed(() => claimAll(parking, tokens.length));
   const rate = (total: number, ms: number) => Math.round((total / (ms / 1000)) * 100) / 100;
   return [
+    ...restRows(empty.rest, full.rest, count),
     {
-      name: "parked.memory",
-      bytes: after.own + after.postgres - before.own - before.postgres,
+      name: "waits.parked.database_per_run_bytes",
+      bytes: Math.round((full.database - empty.database) / count),
       runs: 1,
-      note:
-        `growth by ${count} parked runs: control plane and dispatcher ${megabytes(before.own)} -> ${megabytes(after.own)} MB, ` +
-        `PostgreSQL ${megabytes(before.postgres)} -> ${megabytes(after.postgres)} MB (its page cache); ` +
-        `made at ${rate(count, parkedMs)}/s; no process per run; ${stays}`,
+      note: `on disk, with indexes; ${count} runs made and parked at ${rate(count, parkedMs)}/s; ${stays}`,
     },
     {
       name: "parked.resolve",
-      per_second: rate(first.length, resolveMs),
+      per_second: rate(tokens.length, resolveMs),
       runs: 1,
-      note: `tokens of ${first.length} parked runs completed over HTTP, ${callers} callers; ${stays}`,
+      note: `tokens of ${tokens.length} parked runs completed over HTTP, ${callers} callers; ${stays}`,
     },
     {
       name: "parked.claim",
-      per_second: rate(first.length, claimMs),
+      per_second: rate(tokens.length, claimMs),
       runs: 1,
-      note: `${first.length} runs to resume leased over HTTP, ${batch} a request of one worker; ${stays}`,
+      note: `${tokens.length} runs to resume leased over HTTP, ${batch} a request of one worker; ${stays}`,
     },
   ];
+}
+
+function restRows(empty: AtRest, full: AtRest, count: number): Row[] {
+  const total = ({ memoryBytes }: AtRest) =>
+    Object.values(memoryBytes).reduce((sum, bytes) => sum + bytes, 0);
+  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
+  const programs = ["control", "dispatcher", "worker", "postgres"] as const;
+  const memory = programs.map(
+    (program) =>
+      `${program} ${megabytes(empty.memoryBytes[program])} -> ${megabytes(full.memoryBytes[program])}`,
+  );
+  const things = (["processes", "sockets", "mounts", "namespaces"] as const).map(
+    (thing) => `${thing} ${empty[thing]} -> ${full[thing]}`,
+  );
+  const percent = ({ cpu }: AtRest) => `${(cpu * 100).toFixed(1)} %`;
+  return [
+    {
+      name: "waits.parked.memory_per_run_bytes",
+      bytes: Math.round((total(full) - total(empty)) / count),
+      runs: 1,
+      note: `an installation at rest, just started, 0 -> ${count} parked runs: MB of ${memory.join(", ")}; ${things.join(", ")}`,
+    },
+    {
+      name: "waits.parked.idle_cores",
+      ratio: Math.round(full.cpu * 1000) / 1000,
+      runs: 1,
+      note: `cores used at rest by all processes: ${percent(empty)} of one without, ${percent(full)} with ${count} parked runs`,
+    },
+  ];
+}
+
+async function databaseBytes({ db }: ApiFixture): Promise<number> {
+  const { rows } = await sql<{ bytes: number }>`select pg_database_size(current_database()) as bytes`.execute(
+    db,
+  );
+  return rows[0]?.bytes ?? Number.NaN;
 }
 
 interface ParkingLot {
@@ -106,9 +150,12 @@ interface ParkingLot {
   readonly memoryFolder: string;
 }
 
-async function prepare(fixture: ApiFixture, folder: string): Promise<ParkingLot> {
-  const bootstrapToken = randomBytes(32).toString("base64url");
-  await ensureBootstrapToken(fixture.db, bootstrapToken);
+async function prepare(
+  fixture: ApiFixture,
+  folder: string,
+  bootstrapToken: string,
+  artifacts: ArtifactStore,
+): Promise<ParkingLot> {
   const client = new ControlPlaneClient(fixture.url);
   const workerInstanceId = randomUUID();
   await client.register(bootstrapToken, {
@@ -132,7 +179,7 @@ async function prepare(fixture: ApiFixture, folder: string): Promise<ParkingLot>
     task: await seedTask(fixture.db, fixture.scope, { taskId: "waits" }),
     workerInstanceId,
     client,
-    artifacts: createFolderStore(join(folder, "artifacts")),
+    artifacts,
     keys: parseArchiveKeys({ current: randomBytes(32).toString("base64") }),
     memoryFolder,
   };
@@ -251,48 +298,6 @@ async function claimAll({ client }: ParkingLot, count: number): Promise<void> {
     }
     claimed += runs.length;
   }
-}
-
-/** Time for idle connections' caches, autovacuum and the dispatcher's loops to come to rest. */
-const restMs = 3_000;
-
-async function memoryBytes({ db }: ApiFixture): Promise<{ own: number; postgres: number }> {
-  await sql`checkpoint`.execute(db);
-  await sleep(restMs);
-  const postgres = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db);
-  const backend = postgres.rows[0]?.pid;
-  if (backend === undefined) throw new Error("PostgreSQL did not say its process id");
-  const postmaster = await parentOf(backend);
-  const pids = [postmaster, ...(await childrenOf(postmaster))];
-  collectGarbage();
-  const sizes = await Promise.all(pids.map(proportionalBytes));
-  return { own: await proportionalBytes(process.pid), postgres: sizes.reduce((sum, size) => sum + size, 0) };
-}
-
-/** What lives, not what happens not to be collected yet. */
-function collectGarbage(): void {
-  setFlagsFromString("--expose-gc");
-  const gc = runInNewContext("gc") as () => void;
-  gc();
-  gc();
-}
-
-/** 0 for a process that has ended meanwhile. */
-async function proportionalBytes(pid: number): Promise<number> {
-  const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => "");
-  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
-}
-
-async function parentOf(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // The name, in parentheses, may hold anything; the parent is the second field behind it.
-  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1] ?? Number.NaN);
-}
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  const parents = await Promise.all(pids.map(parentOf));
-  return pids.filter((_, index) => parents[index] === pid);
 }
 
 function quietly() {
