@@ -167,7 +167,14 @@ export class Terminal {
     const opened = Promise.withResolvers<number>();
     const closed = Promise.withResolvers<CommandEnd>();
     this.handle = commands.openPty(
-      { id: randomUUID(), cwd: "/workspace", cols: 80, rows: 24, env: { PS1: "$ " }, ...changes },
+      {
+        id: randomUUID(),
+        cwd: "/workspace",
+        cols: 80,
+        rows: 24,
+        env: { INPUTRC: "/tmp/inputrc" },
+        ...changes,
+      },
       {
         onOpened: opened.resolve,
         onOutput: (data) => {
