@@ -125,6 +125,7 @@ create table deployment_tasks (
   secrets jsonb not null,
   has_payload boolean not null,
   created_at timestamp with time zone not null default now(),
+  schedule jsonb,
   constraint deployment_tasks_deployment_id_fkey FOREIGN KEY (deployment_id) REFERENCES deployments(id) ON DELETE CASCADE,
   constraint deployment_tasks_deployment_id_task_id_key UNIQUE (deployment_id, task_id),
   constraint deployment_tasks_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
@@ -539,6 +540,7 @@ create table runs (
   ended_at timestamp with time zone,
   checkpoint_id uuid,
   active_ms bigint not null default 0,
+  schedule_id uuid,
   constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
   constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'waiting'::text, 'parked'::text, 'resume_queued'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
   constraint runs_lease_check CHECK (
@@ -558,12 +560,47 @@ CREATE INDEX runs_active_in_lane ON public.runs USING btree (environment_id, que
 CREATE UNIQUE INDEX runs_active_in_workspace ON public.runs USING btree (workspace_id) WHERE ((status = ANY (ARRAY['running'::text, 'waiting'::text])) OR (execution_status = 'resume_queued'::text));
 CREATE INDEX runs_by_age ON public.runs USING btree (environment_id, created_at DESC, id DESC);
 CREATE UNIQUE INDEX runs_by_lease ON public.runs USING btree (lease_id) WHERE (lease_id IS NOT NULL);
+CREATE INDEX runs_by_schedule ON public.runs USING btree (schedule_id, created_at DESC, id DESC) WHERE (schedule_id IS NOT NULL);
 CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index);
 CREATE INDEX runs_by_status ON public.runs USING btree (environment_id, status, created_at DESC, id DESC);
 CREATE INDEX runs_by_workspace ON public.runs USING btree (workspace_id);
 CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND (NOT limited));
 CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
+
+create table schedules (
+  id uuid not null,
+  environment_id uuid not null,
+  project_id uuid not null,
+  type text not null,
+  task_id text not null,
+  deduplication_key text,
+  external_id text,
+  cron text not null,
+  timezone text not null,
+  active boolean not null default true,
+  options jsonb not null default '{}'::jsonb,
+  next_fire_at timestamp with time zone,
+  last_fire_at timestamp with time zone,
+  due_at timestamp with time zone,
+  attempt integer not null default 0,
+  fencing bigint not null default 0,
+  lease_expires_at timestamp with time zone,
+  last_error text,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint schedules_check CHECK (((type = 'imperative'::text) = (deduplication_key IS NOT NULL))),
+  constraint schedules_check1 CHECK (((next_fire_at IS NULL) = (due_at IS NULL))),
+  constraint schedules_check2 CHECK ((active OR (due_at IS NULL))),
+  constraint schedules_check3 CHECK (((lease_expires_at IS NULL) OR (due_at IS NOT NULL))),
+  constraint schedules_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint schedules_pkey PRIMARY KEY (id),
+  constraint schedules_type_check CHECK ((type = ANY (ARRAY['imperative'::text, 'declarative'::text])))
+) with (fillfactor=75);
+CREATE INDEX schedules_by_age ON public.schedules USING btree (environment_id, created_at DESC, id DESC);
+CREATE UNIQUE INDEX schedules_declared ON public.schedules USING btree (environment_id, task_id) WHERE (type = 'declarative'::text);
+CREATE UNIQUE INDEX schedules_deduplication ON public.schedules USING btree (environment_id, deduplication_key) WHERE (type = 'imperative'::text);
+CREATE INDEX schedules_due ON public.schedules USING btree (due_at, id) WHERE (due_at IS NOT NULL);
 
 create table schema_migrations (
   name text not null,

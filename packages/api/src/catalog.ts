@@ -5,6 +5,7 @@
  * `bundle_format_version`.
  */
 import * as z from "zod";
+import { cronPattern, timezone } from "./wire/schedules.ts";
 
 /**
  * Bounds. The catalog comes out of a guest, which is hostile: the SDK's own checks ran there and prove nothing. Texts
@@ -185,6 +186,8 @@ export const catalogTask = z.strictObject({
   retry: retryPolicy,
   secrets: z.array(catalogSecret).max(100),
   has_payload: z.boolean(),
+  /** Of `schedules.task` with a cron. */
+  schedule: z.strictObject({ cron: cronPattern, timezone }).optional(),
 });
 export type CatalogTask = z.infer<typeof catalogTask>;
 

@@ -1,4 +1,5 @@
 export * from "./catalog.ts";
+export * from "./cron.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./json.ts";

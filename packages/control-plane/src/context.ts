@@ -1,7 +1,7 @@
 /** What handlers work with: made once, passed explicitly. */
 import type { ArtifactStore } from "@helmr/artifacts";
 import type { LiveBus } from "@helmr/coordination";
-import type { Database, SecretCipher } from "@helmr/store";
+import type { Database, ScheduleTiming, SecretCipher } from "@helmr/store";
 import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticator.ts";
 import type { Mailer } from "./email/mailer.ts";
@@ -22,6 +22,8 @@ export interface ControlPlaneConfig {
   readonly maxStreamsPerActor?: number;
   /** `redis://…`: rate limits are counted there, for all processes together. Default: in memory, each for itself. */
   readonly redisUrl?: string;
+  /** Fires of schedules are spread over this long. Default 30,000. */
+  readonly scheduleJitterMs?: number;
   /** Instead of the limits of limits/rate-limits.ts, by kind. */
   readonly rateLimits?: Partial<RateLimits>;
   /** Default `self-hosted`: one organization, created with the setup token. `managed-cloud`: users create their own. */
@@ -85,6 +87,10 @@ export interface Context extends ControlPlaneOptions {
   readonly cookieName: string;
   /** Aborts when the server closes: ends every wait of a handler. */
   readonly closing: AbortSignal;
+}
+
+export function scheduleTiming(config: ControlPlaneConfig): ScheduleTiming {
+  return { jitterMs: config.scheduleJitterMs ?? 30_000 };
 }
 
 /** Where queued runs and builds are routed until worker groups can be chosen. */

@@ -15,6 +15,7 @@ import { organizationHandlers } from "./routes/organizations.ts";
 import { projectHandlers } from "./routes/projects.ts";
 import { publicAccessTokenHandlers } from "./routes/public-access-tokens.ts";
 import { runHandlers } from "./routes/runs.ts";
+import { scheduleHandlers } from "./routes/schedules.ts";
 import { secretHandlers } from "./routes/secrets.ts";
 import { sessionHandlers } from "./routes/sessions.ts";
 import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
@@ -53,6 +54,7 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...tokenHandlers(context),
       ...publicAccessTokenHandlers(context),
       ...runHandlers(context),
+      ...scheduleHandlers(context),
       ...deploymentHandlers(context),
       ...catalogHandlers(context),
       ...secretHandlers(context),

@@ -41,6 +41,8 @@ beforeAll(async () => {
   records.set("deploymentID", deploymentId);
   records.set("deployment", deploymentId);
   records.set("tokenID", (await server.request("POST", "/tokens", {})).body.id);
+  const schedule = { deduplication_key: "planted", task: "hello", cron: "0 9 * * *" };
+  records.set("scheduleID", (await server.request("POST", "/schedules", schedule)).body.id);
   records.set("stream", "planted");
   records.set("taskID", "hello");
   records.set("sandboxID", "box");
@@ -83,6 +85,7 @@ async function addEnvironment({ organizationId, projectId }: ActingScope, slug: 
 
 /** The body with which a route gets as far as looking for its record; `{}` does for the others. */
 const bodies: Readonly<Record<string, object>> = {
+  updateSchedule: { task: "hello", cron: "0 9 * * *" },
   patchMember: { role: "viewer", expected_role: "viewer" },
   patchProject: { slug: "other", name: "Other" },
   createEnvironment: { slug: "other", name: "Other", color_hex: "#112233" },
@@ -168,11 +171,13 @@ describe("a record of another environment", () => {
         "/tasks",
         "/sandboxes",
         "/secrets",
+        "/schedules",
       ];
       for (const path of [
         ...lists,
         "/sessions?external_id=planted",
         `/runs?status=all&session_id=${records.get("sessionID")}`,
+        `/runs?status=all&schedule_id=${records.get("scheduleID")}`,
       ]) {
         expect(Object.values(await get(path))).toEqual([[]]);
       }

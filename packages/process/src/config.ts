@@ -58,5 +58,6 @@ export function describeVariables(shape: ConfigShape): VariableDescription[] {
 }
 
 function defaultOf(schema: z.ZodType): string {
+  if (schema instanceof z.ZodPipe) return defaultOf(schema.in as z.ZodType);
   return schema instanceof z.ZodDefault ? String(schema.def.defaultValue) : "";
 }

@@ -4,4 +4,13 @@ export { disableCoreDumps } from "./core-dumps.ts";
 export { makeFolder } from "./make-folder.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
-export { casUri, postgresUrl, tokenOf, urlOf } from "./variables.ts";
+export {
+  casUri,
+  count,
+  duration,
+  postgresUrl,
+  redisUrl,
+  scheduleJitter,
+  tokenOf,
+  urlOf,
+} from "./variables.ts";

@@ -1,5 +1,6 @@
 /** Schemas of variables that more than one process has. */
 import { fileURLToPath } from "node:url";
+import { parseDurationMs } from "@helmr/api";
 import { z } from "zod";
 
 /** A URL with one of these protocols (`https:`). */
@@ -18,6 +19,40 @@ export const postgresUrl = urlOf(
   ["postgres:", "postgresql:"],
   "postgres://user:password@host:5432/helmr",
 ).describe("PostgreSQL 15 or newer");
+
+/** Redis or Valkey. */
+export const redisUrl = urlOf(["redis:", "rediss:", "unix:"], "redis://host:6379");
+
+/** `30s`, `5m`; to milliseconds. `0s` is none where `min` allows it. */
+export const duration = (byDefault: string, min: "0s" | "1ms" = "1ms") =>
+  z
+    .string()
+    .default(byDefault)
+    .transform((text, context) => {
+      const ms = min === "0s" && /^0(?:ms|s)?$/.test(text) ? 0 : parseDurationMs(text);
+      // The longest timer there is.
+      if (ms !== undefined && ms < 2 ** 31) return ms;
+      context.addIssue({
+        code: "custom",
+        message: "must be a duration like 500ms, 30s or 5m, below 24 days",
+      });
+      return z.NEVER;
+    });
+
+/** A whole number within bounds. */
+export const count = (byDefault: number, max: number) =>
+  z
+    .string()
+    .default(String(byDefault))
+    .refine((text) => /^[1-9]\d{0,8}$/.test(text) && Number(text) <= max, {
+      error: `must be a whole number from 1 to ${max}`,
+    })
+    .transform(Number);
+
+/** Of control planes and dispatchers alike. */
+export const scheduleJitter = duration("30s", "0s").describe(
+  "fires of schedules are spread over this long after their time, each always by the same; equal in control plane and dispatcher",
+);
 
 /** The folder that the object store is. */
 export const casUri = z

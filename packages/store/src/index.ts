@@ -27,8 +27,10 @@ export * from "./reencrypt-secrets.ts";
 
 export * from "./run-operations.ts";
 export * from "./runs/index.ts";
+export * from "./schedules/index.ts";
 export type * from "./schema.ts";
 export type { ActorKind, IdentityProvider, MemberStatus } from "./schema-identity.ts";
+export type { ScheduleOptions, ScheduleType } from "./schema-schedules.ts";
 export type { PublicAccessScope, StreamDirection, WaitKind, WaitStatus } from "./schema-waits.ts";
 export * from "./scope.ts";
 export * from "./secret-cipher.ts";

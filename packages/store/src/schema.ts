@@ -14,6 +14,7 @@ import type {
   Timestamp,
 } from "./schema-columns.ts";
 import type { IdentitySchema } from "./schema-identity.ts";
+import type { SchedulesSchema } from "./schema-schedules.ts";
 import type { WaitsSchema } from "./schema-waits.ts";
 import type {
   WorkspaceDesiredState,
@@ -36,7 +37,7 @@ export type ExecutionStatus =
 export type SessionStatus = "open" | "closed" | "cancelled" | "expired";
 export type DeploymentStatus = "queued" | "building" | "deployed" | "failed";
 
-export interface Schema extends IdentitySchema, WaitsSchema, WorkspacesSchema {
+export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, WorkspacesSchema {
   organizations: { id: string; slug: string; name: string; created_at: DefaultTimestamp };
   projects: {
     id: string;
@@ -168,6 +169,7 @@ export interface Schema extends IdentitySchema, WaitsSchema, WorkspacesSchema {
     retry_policy: Jsonb;
     secrets: Jsonb;
     has_payload: boolean;
+    schedule: NullableJsonb<{ readonly cron: string; readonly timezone: string }>;
     created_at: DefaultTimestamp;
   };
   deployment_sandboxes: {
@@ -322,6 +324,7 @@ export interface RunsTable {
   event_seq: Generated<number>;
   checkpoint_id: Nullable<string>;
   active_ms: Generated<number>;
+  schedule_id: Nullable<string>;
   stdout_bytes: Generated<number>;
   stderr_bytes: Generated<number>;
   log_stored_bytes: Generated<number>;

@@ -124,6 +124,8 @@ export interface SeedTaskOptions {
   /** Written to `queues`: in force at once. */
   readonly concurrencyLimit?: number;
   readonly secrets?: readonly unknown[];
+  /** As `schedules.task` declares it; it counts from the promotion on, which this is none. */
+  readonly schedule?: { readonly cron: string; readonly timezone: string };
 }
 
 /** The smallest sandbox definition that the wire accepts. */
@@ -191,6 +193,7 @@ export async function seedTask(
       retry_policy: JSON.stringify({ enabled: false }),
       secrets: JSON.stringify(options.secrets ?? []),
       has_payload: false,
+      schedule: options.schedule === undefined ? null : JSON.stringify(options.schedule),
     })
     .execute();
   await db

@@ -12,6 +12,7 @@ import { organizationRoutes } from "./organizations.ts";
 import { projectRoutes } from "./projects.ts";
 import type { RouteDefinition } from "./route.ts";
 import { runRoutes } from "./runs.ts";
+import { scheduleRoutes } from "./schedules.ts";
 import { secretRoutes } from "./secrets.ts";
 import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
@@ -31,6 +32,7 @@ export const routes = {
   ...streamRoutes,
   ...tokenRoutes,
   ...runRoutes,
+  ...scheduleRoutes,
   ...deploymentRoutes,
   ...secretRoutes,
   ...deviceRoutes,

@@ -8,6 +8,7 @@ export * from "./organizations.ts";
 export * from "./projects.ts";
 export * from "./public-access-tokens.ts";
 export * from "./runs.ts";
+export * from "./schedules.ts";
 export * from "./secrets.ts";
 export * from "./sessions.ts";
 export * from "./sign-in.ts";

@@ -55,6 +55,8 @@ export const runListQuery = z.object({
   status: z.enum([...runStatuses, "live", "all"]).optional(),
   limit: limit.optional(),
   session_id: uuid.optional(),
+  /** Only what this schedule has started. */
+  schedule_id: uuid.optional(),
 });
 export const runParams = z.object({ runID: uuid });
 

@@ -77,6 +77,7 @@ function controlPlaneConfig(values: Values): ControlPlaneConfig {
     deploymentMode: values.HELMR_DEPLOYMENT_MODE,
     setupToken: values.HELMR_SETUP_TOKEN,
     redisUrl: values.HELMR_REDIS_URL,
+    scheduleJitterMs: values.HELMR_SCHEDULE_JITTER,
     trustedProxies: values.HELMR_TRUSTED_PROXIES,
     magicLinkDebugUrls: values.HELMR_MAGIC_LINK_DEBUG_URLS,
     github: github.clientId === undefined ? undefined : withoutUndefined(github),

@@ -1,6 +1,6 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
-import { casUri, logLevel, postgresUrl, tokenOf, urlOf } from "@helmr/process";
+import { casUri, logLevel, postgresUrl, redisUrl, scheduleJitter, tokenOf, urlOf } from "@helmr/process";
 import { z } from "zod";
 import { isLoopbackHost } from "../sign-in/loopback.ts";
 
@@ -83,9 +83,12 @@ export const controlVariables = {
   HELMR_TRUSTED_PROXIES: proxies
     .optional()
     .describe("addresses or networks of reverse proxies whose X-Forwarded-For is believed"),
-  HELMR_REDIS_URL: urlOf(["redis:", "rediss:", "unix:"], "redis://host:6379")
+  HELMR_REDIS_URL: redisUrl
     .optional()
-    .describe("Redis or Valkey: rate limits are counted there, for all processes together"),
+    .describe(
+      "Redis or Valkey: hints go over it, and rate limits are counted there, for all processes together",
+    ),
+  HELMR_SCHEDULE_JITTER: scheduleJitter,
   HELMR_LOG_LEVEL: logLevel,
   HELMR_EMAIL_PROVIDER: z
     .enum(["smtp", "resend", "log", "none"], { error: "must be smtp, resend, log or none" })

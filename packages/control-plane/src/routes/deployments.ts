@@ -10,7 +10,7 @@ import {
   promoteDeployment,
   type Scope,
 } from "@helmr/store";
-import type { Context } from "../context.ts";
+import { type Context, scheduleTiming } from "../context.ts";
 import { tellDeployment, tellWork } from "../hints.ts";
 import type { Handlers } from "../http/handlers.ts";
 import { type StreamPage, streamCursor, wantsStream } from "../http/stream-hub.ts";
@@ -90,6 +90,7 @@ export function deploymentHandlers(context: Context): DeploymentHandlers {
         scope,
         promotionKey(params.deployment),
         body.reason || undefined,
+        scheduleTiming(context.config),
       );
       const promoted = found(row, "deployment");
       tellWork(bus);

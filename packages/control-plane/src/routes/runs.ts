@@ -42,6 +42,7 @@ export function runHandlers(context: Context): RunHandlers {
         status: query.status ?? "live",
         limit: query.limit ?? defaultListLimit,
         ...(query.session_id === undefined ? {} : { sessionId: query.session_id }),
+        ...(query.schedule_id === undefined ? {} : { scheduleId: query.schedule_id }),
       });
       return { status: 200, body: { runs: await presentRuns(db, runs) } };
     },

@@ -115,6 +115,14 @@ export const rules = {
     roles: all,
     scopes: ["session-input:send", "session-streams:read"],
   },
+  // Contract 8
+  listSchedules: environment(all, "runs:read"),
+  createSchedule: environment(workers, "runs:create"),
+  getSchedule: environment(all, "runs:read"),
+  updateSchedule: environment(workers, "runs:create"),
+  activateSchedule: environment(workers, "runs:create"),
+  deactivateSchedule: environment(workers, "runs:create"),
+  deleteSchedule: environment(workers, "runs:create"),
   // Contract 9
   createDeployment: environment(workers, "tasks:deploy"),
   listDeployments: environment(all, "tasks:deploy", "runs:read"),

@@ -126,6 +126,7 @@ async function deploy(
       retry_policy: jsonbText(task.retry),
       secrets: jsonbText(task.secrets),
       has_payload: task.has_payload,
+      schedule: task.schedule === undefined ? null : jsonbText(task.schedule),
     }));
     await tx.insertInto("deployment_tasks").values(rows).execute();
   }

@@ -83,7 +83,8 @@ async function cancelPage(tx: Tx, scope: Scope): Promise<CancelledRun[]> {
 
 /** Step 2, the tables in their order; what has `on delete cascade` goes with its parent. A test holds them to the schema. */
 const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
-  // First, so that no run is made for one whose run was cancelled.
+  // First, so that no run is made for one whose run was cancelled, and none on time.
+  plain("schedules"),
   plain("session_continuations"),
   purgeRuns,
   plain("run_counts"),

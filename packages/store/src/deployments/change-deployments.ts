@@ -6,7 +6,8 @@
  *   queued    building   ../builds
  *   building  deployed   ../builds            tasks, sandboxes, queues of the deployment
  *   building  failed     ../builds
- *   deployed  current    promoteDeployment    current_deployments and `queues` of the environment, together
+ *   deployed  current    promoteDeployment    current_deployments, `queues` and declarative
+ *                                             schedules of the environment, together
  *
  * D1 Of one content hash and environment at most one deployment is queued or building: creations of an environment are
  *    serialised by a lock on the environment (no key update: rows that only refer to it go on).
@@ -21,6 +22,8 @@ import { lockArtifact } from "../deletion/index.ts";
 import { appendDeploymentEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { applyDeploymentQueues } from "../runs/index.ts";
+import type { ScheduleTiming } from "../schedules/index.ts";
+import { applyDeploymentSchedules } from "../schedules/reconcile.ts";
 import type { ActingScope, Scope } from "../scope.ts";
 import { type DeploymentRow, deploymentColumns, getDeployment } from "./read-deployments.ts";
 
@@ -112,7 +115,7 @@ async function findInFlight(tx: Tx, scope: Scope, contentHash: string): Promise<
 }
 
 /**
- * Make a deployment (by id or version) current, its queues included, atomically. Undefined when there is none; throws
+ * Make a deployment (by id or version) current, its queues and schedules included, atomically. Undefined when there is none; throws
  * ApiError 400 when it is not built.
  */
 export async function promoteDeployment(
@@ -120,6 +123,7 @@ export async function promoteDeployment(
   scope: ActingScope,
   key: { readonly id: string } | { readonly version: string },
   reason: string | undefined,
+  timing: ScheduleTiming,
 ): Promise<DeploymentRow | undefined> {
   return await transaction(db, async (tx) => {
     const matches = "id" in key ? sql`d.id = ${key.id}` : sql`d.version = ${key.version}`;
@@ -129,10 +133,11 @@ export async function promoteDeployment(
     if (deployment === undefined) return undefined;
     if (deployment.status !== "deployed") throw new ApiError(400, "deployment is not deployable");
     await makeCurrent(tx, scope, deployment.id, reason);
+    const schedules = await applyDeploymentSchedules(tx, scope, deployment.id, timing);
     await recordScopeAudit(tx, scope, {
       action: "deployment.promote",
       resourceId: deployment.id,
-      attributes: { version: deployment.version },
+      attributes: { version: deployment.version, schedules },
     });
     return deployment;
   });

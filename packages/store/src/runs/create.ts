@@ -23,6 +23,8 @@ export interface CreateRunInput {
   readonly reason?: "initial" | "input" | undefined;
   /** What caused the run, for the event: like `{type: "api"}`. */
   readonly cause?: Readonly<Record<string, unknown>> | undefined;
+  /** The schedule that started it. */
+  readonly scheduleId?: string | undefined;
   readonly queueName: string;
   readonly concurrencyKey?: string | undefined;
   /** Higher goes first. */
@@ -64,17 +66,17 @@ const insertRuns = statement<{ environmentId: string; projectId: string; inputs:
     with input as (
       select * from jsonb_to_recordset(${p("inputs")}::jsonb) as x (
         id uuid, session_id uuid, deployment_id uuid, deployment_task_id uuid, deployment_version text,
-        workspace_id uuid, task_id text, turn_index integer, previous_run_id uuid, reason text, queue_name text,
+        workspace_id uuid, schedule_id uuid, task_id text, turn_index integer, previous_run_id uuid, reason text, queue_name text,
         concurrency_key text, priority integer, payload text, metadata jsonb, tags text[], retry_policy jsonb,
         max_duration_seconds integer, ttl text, ttl_ms double precision, api_version text, sdk_version text,
         cli_version text, events jsonb)
     ), created as (
       insert into runs (id, environment_id, project_id, session_id, deployment_id, deployment_task_id,
-        deployment_version, workspace_id, task_id, turn_index, previous_run_id, reason, status, execution_status,
+        deployment_version, workspace_id, schedule_id, task_id, turn_index, previous_run_id, reason, status, execution_status,
         queue_name, concurrency_key, limited, priority, payload, metadata, tags, retry_policy, max_duration_seconds,
         ttl, ttl_expires_at, event_seq, api_version, sdk_version, cli_version)
       select i.id, ${p("environmentId")}::uuid, ${p("projectId")}::uuid, i.session_id, i.deployment_id, i.deployment_task_id,
-        i.deployment_version, i.workspace_id, i.task_id, i.turn_index, i.previous_run_id, i.reason, 'queued', 'queued',
+        i.deployment_version, i.workspace_id, i.schedule_id, i.task_id, i.turn_index, i.previous_run_id, i.reason, 'queued', 'queued',
         i.queue_name, i.concurrency_key, q.concurrency_limit is not null, i.priority, i.payload::json, i.metadata,
         i.tags, i.retry_policy, i.max_duration_seconds, i.ttl, now() + i.ttl_ms * interval '1 millisecond', 1,
         i.api_version, i.sdk_version, i.cli_version
@@ -98,6 +100,7 @@ function inputRow(input: CreateRunInput): Record<string, unknown> {
     deployment_task_id: input.deploymentTaskId,
     deployment_version: input.deploymentVersion,
     workspace_id: input.workspaceId,
+    schedule_id: input.scheduleId ?? null,
     task_id: input.taskId,
     turn_index: input.turnIndex ?? 0,
     previous_run_id: input.previousRunId ?? null,

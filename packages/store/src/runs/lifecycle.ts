@@ -40,7 +40,10 @@ import { type RawBuilder, sql } from "kysely";
 import type { RunStatus, RunsTable } from "../schema.ts";
 
 /** A run as readers see it. The payload (up to the request limit of 128 MiB) is read on its own. */
-export type RunRow = Omit<Selectable<RunsTable>, "payload" | "limited" | "lane_key" | "append_number">;
+export type RunRow = Omit<
+  Selectable<RunsTable>,
+  "payload" | "limited" | "lane_key" | "append_number" | "schedule_id"
+>;
 
 /** A run whose lease is lost that often is failed instead of queued again: it may be what kills its workers. */
 export const maxLosses = 3;

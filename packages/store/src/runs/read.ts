@@ -33,12 +33,16 @@ export interface ListRunsOptions {
   readonly status: RunStatus | "live" | "all";
   readonly limit: number;
   readonly sessionId?: string;
+  /** Only what this schedule has started. */
+  readonly scheduleId?: string;
 }
 
 /** Newest first. */
 export async function listRuns(db: Queryable, scope: Scope, options: ListRunsOptions): Promise<RunRow[]> {
-  const { status, limit, sessionId } = options;
-  if (sessionId !== undefined) return await listSessionRuns(db, scope, { status, limit, sessionId });
+  const { status, limit, sessionId, scheduleId } = options;
+  if (sessionId !== undefined)
+    return await listSessionRuns(db, scope, { status, limit, sessionId, scheduleId });
+  if (scheduleId !== undefined) return await listScheduleRuns(db, scope, { status, limit, scheduleId });
   return await listStatements[status](db, { environmentId: scope.environmentId, limit });
 }
 
@@ -71,14 +75,32 @@ const listStatements = {
 async function listSessionRuns(
   db: Queryable,
   scope: Scope,
-  { status, limit, sessionId }: ListRunsOptions & { sessionId: string },
+  { status, limit, sessionId, scheduleId }: Wanted & { sessionId: string; scheduleId?: string | undefined },
 ): Promise<RunRow[]> {
-  const wanted = status === "all" ? runStatuses : status === "live" ? liveStatuses : [status];
   const { rows } = await sql<RunRow>`select ${runColumns("r")} from runs r
     where r.session_id = ${sessionId} and r.environment_id = ${scope.environmentId}
-      and r.status = any (${wanted}::text[])
+      and r.status = any (${statusesOf(status)}::text[])
+      and (${scheduleId ?? null}::uuid is null or r.schedule_id = ${scheduleId ?? null})
     order by r.turn_index desc limit ${limit}::integer`.execute(db);
   return rows;
+}
+
+async function listScheduleRuns(
+  db: Queryable,
+  scope: Scope,
+  { status, limit, scheduleId }: Wanted & { scheduleId: string },
+): Promise<RunRow[]> {
+  const { rows } = await sql<RunRow>`select ${runColumns("r")} from runs r
+    where r.schedule_id = ${scheduleId} and r.environment_id = ${scope.environmentId}
+      and r.status = any (${statusesOf(status)}::text[])
+    order by r.created_at desc, r.id desc limit ${limit}::integer`.execute(db);
+  return rows;
+}
+
+type Wanted = Pick<ListRunsOptions, "status" | "limit">;
+
+function statusesOf(status: ListRunsOptions["status"]): readonly RunStatus[] {
+  return status === "all" ? runStatuses : status === "live" ? liveStatuses : [status];
 }
 
 export type RunCounts = Record<RunStatus, number>;

@@ -22,6 +22,8 @@ export interface StartSession {
   readonly idempotencyKeyTtlMs: number;
   readonly expiresAt?: Date | undefined;
   readonly workspaceId?: string | undefined;
+  /** When a schedule starts it: what the run's first event and the run itself say of that. */
+  readonly schedule?: { readonly id: string; readonly timestamp: string } | undefined;
   readonly apiVersion: string;
   readonly sdkVersion?: string | undefined;
   readonly cliVersion?: string | undefined;
@@ -96,6 +98,16 @@ export function chooseSettings(facts: StartFacts, request: StartSession): RunSet
       maxDurationSeconds: request.maxDurationSeconds ?? max_duration_seconds,
       ...(ttl === undefined ? {} : { ttl }),
       secretNames: facts.secret_names,
+      ...(request.schedule === undefined
+        ? {}
+        : {
+            scheduleId: request.schedule.id,
+            cause: {
+              type: "schedule",
+              schedule_id: request.schedule.id,
+              timestamp: request.schedule.timestamp,
+            },
+          }),
       apiVersion: request.apiVersion,
       ...(request.sdkVersion === undefined ? {} : { sdkVersion: request.sdkVersion }),
       ...(request.cliVersion === undefined ? {} : { cliVersion: request.cliVersion }),

@@ -45,11 +45,38 @@ export async function startSession(
   scope: ActingScope,
   request: StartSession,
 ): Promise<StartedSession> {
+  const outcome = await startAnd(db, scope, request, async () => {});
+  return "session" in outcome ? outcome : await readCached(db, scope, outcome);
+}
+
+/**
+ * As `startSession`, with something that belongs to it: what `andAlso` does is in the same transaction, and undoes the start
+ * when it throws. Undefined when an earlier start made the session.
+ */
+export async function startSessionAnd(
+  db: Queryable,
+  scope: ActingScope,
+  request: StartSession,
+  andAlso: (tx: Tx) => Promise<void>,
+): Promise<StartedSession | undefined> {
+  const outcome = await startAnd(db, scope, request, andAlso);
+  return "session" in outcome ? outcome : undefined;
+}
+
+async function startAnd(
+  db: Queryable,
+  scope: ActingScope,
+  request: StartSession,
+  andAlso: (tx: Tx) => Promise<void>,
+): Promise<StartedSession | Cached> {
   const fingerprint = fingerprintOf(request);
   for (let tries = 1; ; tries += 1) {
     try {
-      const outcome = await transaction(db, (tx) => startOnce(tx, scope, request, fingerprint));
-      return "session" in outcome ? outcome : await readCached(db, scope, outcome);
+      return await transaction(db, async (tx) => {
+        const outcome = await startOnce(tx, scope, request, fingerprint);
+        await andAlso(tx);
+        return outcome;
+      });
     } catch (error) {
       if (!(error instanceof StartRaceError) || tries >= maxStartTries) throw error;
     }
