@@ -106,7 +106,10 @@ export const workspaceCommand = z.discriminatedUnion("kind", [
     start: z.int().nonnegative().optional(),
     limit: z.int().positive(),
   }),
-  /** End what runs there, save, let the guest go (of a run's guest: end what operators run there). */
+  /**
+   * End what runs there, save, let the guest go, and finish (of a run's guest: end what operators run there, and finish).
+   * Somebody asked for it, nobody used the copy for long, or a run waits for the workspace. Comes also before `started`.
+   */
   z.strictObject({ kind: z.literal("stop") }),
 ]);
 export type WorkspaceCommand = z.infer<typeof workspaceCommand>;
@@ -132,12 +135,10 @@ export const pollWorkspacesResponse = z.strictObject({
   ),
   /** Not this worker's any more. */
   lost: z.array(uuid),
-  /** A run waits for the workspace, and nobody uses the live copy: stop it. */
-  yielding: z.array(uuid),
 });
 export type WorkspacePoll = z.infer<typeof pollWorkspacesResponse>;
 
-/** POST materializations/{id}/started: the guest is up; commands can be carried out. */
+/** POST materializations/{id}/started: the guest is up; commands can be carried out, and come from now on. */
 export const materializationStartedRequest = z.strictObject({ fencing, start_ms: z.number() });
 
 /** POST materializations/{id}/append: body <= 1 MiB. */

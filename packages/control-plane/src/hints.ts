@@ -1,6 +1,12 @@
 /** Hints after a commit: who should look now. A lost hint only means that a slow poll finds it later. */
 import type { LiveBus } from "@helmr/coordination";
-import type { CancelledRun, ResolvedWait } from "@helmr/store";
+import type {
+  CancelledRun,
+  CommandTarget,
+  EndedMaterialization,
+  MaterializationRow,
+  ResolvedWait,
+} from "@helmr/store";
 import { defaultWorkTopic } from "./context.ts";
 
 /** Work is queued, or a place in a lane or a workspace became free. */
@@ -39,4 +45,35 @@ export function tellCancelled(bus: LiveBus, runs: readonly CancelledRun[]): void
     tellRun(bus, runId);
     if (workerInstanceId !== null) bus.publish(`worker:${workerInstanceId}`);
   }
+}
+
+/** A live copy was asked for, or is another than before: its worker, or those that may take it or its run. */
+export function tellMaterialization(
+  bus: LiveBus,
+  { worker_instance_id: worker }: Pick<MaterializationRow, "worker_instance_id">,
+): void {
+  if (worker === null) tellWork(bus);
+  else bus.publish(`workspaces:${worker}`);
+}
+
+/** A command is in a live copy's outbox; one that no worker has yet is found when one has. */
+export function tellCommand(bus: LiveBus, target: CommandTarget | undefined): void {
+  if (target?.workerInstanceId != null) bus.publish(`workspaces:${target.workerInstanceId}`);
+}
+
+/** A live copy ended: who waits for that, and who follows or waits for what was in it. */
+export function tellEnded(bus: LiveBus, ended: EndedMaterialization | undefined): void {
+  if (ended === undefined) return;
+  bus.publish(`workspace:${ended.workspaceId}`);
+  tellExecs(bus, ended.execIds, ended.ptyIds);
+  for (const id of ended.requestIds) bus.publish(`workspace-request:${id}`);
+  if (ended.workerInstanceId !== null) bus.publish(`workspaces:${ended.workerInstanceId}`);
+  // A run may wait for the workspace.
+  tellWork(bus);
+}
+
+/** Output or a new state. */
+export function tellExecs(bus: LiveBus, execIds: readonly string[], ptyIds: readonly string[]): void {
+  for (const id of execIds) bus.publish(`exec:${id}`);
+  for (const id of ptyIds) bus.publish(`pty:${id}`);
 }

@@ -140,7 +140,8 @@ create table workspace_execs (
   -- How far an attached reader has come, and when it was last seen: what holds back the process of a slow reader.
   stdout_read bigint not null default 0,
   stderr_read bigint not null default 0,
-  read_at timestamptz,
+  stdout_read_at timestamptz,
+  stderr_read_at timestamptz,
   stdin_closed_at timestamptz,
   created_at timestamptz not null default now(),
   started_at timestamptz,
@@ -165,7 +166,7 @@ create table workspace_ptys (
   output_cursor bigint not null default 0,
   output_retained bigint not null default 0,
   output_read bigint not null default 0,
-  read_at timestamptz,
+  output_read_at timestamptz,
   input_cursor bigint not null default 0,
   created_at timestamptz not null default now(),
   started_at timestamptz,

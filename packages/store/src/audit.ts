@@ -78,6 +78,13 @@ export const auditActions = [
   "user.sign_in",
   "user.sign_out",
   "user.sign_out_everywhere",
+  "workspace.materialize",
+  "workspace.stop",
+  "workspace.capture",
+  "workspace.exec.create",
+  "workspace.exec.kill",
+  "workspace.pty.create",
+  "workspace.pty.close",
   "device.approve",
   "device.deny",
 ] as const;

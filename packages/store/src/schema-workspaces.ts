@@ -118,7 +118,8 @@ export interface WorkspacesSchema {
     stderr_retained: Generated<number>;
     stdout_read: Generated<number>;
     stderr_read: Generated<number>;
-    read_at: NullableTimestamp;
+    stdout_read_at: NullableTimestamp;
+    stderr_read_at: NullableTimestamp;
     stdin_closed_at: NullableTimestamp;
     created_at: DefaultTimestamp;
     started_at: NullableTimestamp;
@@ -139,7 +140,7 @@ export interface WorkspacesSchema {
     output_cursor: Generated<number>;
     output_retained: Generated<number>;
     output_read: Generated<number>;
-    read_at: NullableTimestamp;
+    output_read_at: NullableTimestamp;
     input_cursor: Generated<number>;
     created_at: DefaultTimestamp;
     started_at: NullableTimestamp;

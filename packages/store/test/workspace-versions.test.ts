@@ -316,7 +316,12 @@ describe("parked runs", () => {
     await sql`insert into workspace_materializations (id, environment_id, project_id, workspace_id, deployment_sandbox_id,
         run_id, state) values (${copy}, ${scope.environmentId}, ${scope.projectId}, ${run.claimed.workspace_id},
         ${task.deploymentSandboxId}, ${run.claimed.id}, 'running')`.execute(database.db);
+    await sql`insert into workspace_execs (id, environment_id, workspace_id, materialization_id, command, state)
+      values (${copy}, ${scope.environmentId}, ${run.claimed.workspace_id}, ${copy}, '["top"]', 'running')`.execute(
+      database.db,
+    );
     expect((await park(version)).status).toBe("resolved");
+    await sql`update workspace_execs set state = 'exited' where id = ${copy}`.execute(database.db);
     await sql`update workspace_materializations set state = 'stopped', ended_at = now() where id = ${copy}`.execute(
       database.db,
     );

@@ -1,8 +1,15 @@
 /** From claimed rows to what the worker gets: the task's definition, and its secrets, decrypted for this lease only. */
-import { type BuildAssignment, checkpointManifest, type RunAssignment } from "@helmr/api";
+import {
+  type BuildAssignment,
+  type BuiltSandbox,
+  checkpointManifest,
+  type MaterializationAssignment,
+  type RunAssignment,
+} from "@helmr/api";
 import type { LiveBus } from "@helmr/coordination";
 import {
   type ClaimedBuild,
+  type ClaimedMaterialization,
   type ClaimedRun,
   type Database,
   finishRuns,
@@ -178,5 +185,22 @@ export function buildAssignment(build: ClaimedBuild): BuildAssignment {
     environment_id: build.environment_id,
     source_digest: build.source_digest,
     source_size_bytes: build.source_size_bytes,
+  };
+}
+
+export function materializationAssignment(copy: ClaimedMaterialization): MaterializationAssignment {
+  const { base_version_id: versionId, manifest_digest: digest } = copy;
+  return {
+    kind: "materialization",
+    lease_id: copy.lease_id,
+    fencing: copy.fencing,
+    materialization_id: copy.id,
+    workspace_id: copy.workspace_id,
+    environment_id: copy.environment_id,
+    deployment_id: copy.deployment_id,
+    sandbox: copy.sandbox as BuiltSandbox,
+    ...(versionId === null || digest === null
+      ? {}
+      : { base_version: { version_id: versionId, manifest_digest: digest } }),
   };
 }

@@ -24,6 +24,7 @@ import { registrationRoutes } from "./registration-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
 import { versionRoutes } from "./version-routes.ts";
 import { waitRoutes } from "./wait-routes.ts";
+import { workspaceRoutes } from "./workspace-routes.ts";
 
 export type { WorkerTimings } from "./context.ts";
 
@@ -75,6 +76,7 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
   versionRoutes(app, context);
   streamRoutes(app, context);
   buildRoutes(app, context);
+  workspaceRoutes(app, context);
 };
 
 /** Input that came while these runs were busy and that they did not take goes to their sessions' next runs. */

@@ -12,17 +12,20 @@ import {
   type AppendItem,
   type AuthenticatedWorker,
   appendToRun,
+  bindRunCopies,
   claimBuilds,
+  claimMaterializations,
   claimRuns,
   isWorkerEventKind,
   type RunOutcome,
   releaseLeases,
+  releaseMaterializations,
   touchWorker,
 } from "@helmr/store";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { tellDeployment, tellRun, tellWorkOf } from "../hints.ts";
-import { buildAssignment } from "./assignments.ts";
+import { buildAssignment, materializationAssignment } from "./assignments.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost, WorkerApiError } from "./errors.ts";
 import { requestSignal } from "./request-signal.ts";
@@ -105,15 +108,35 @@ async function takeWork(
   });
   for (const build of builds) tellDeployment(context.bus, build.id);
   const claimed = await claimRuns(context.db, { workerInstanceId, limit: wanted.max_runs, leaseDurationMs });
-  if (signal.aborted && claimed.length > 0) {
-    const leaseIds = claimed.map((run) => run.lease_id);
-    await releaseLeases(context.db, leaseIds);
+  const copies = await claimMaterializations(context.db, {
+    workerInstanceId,
+    limit: wanted.max_materializations ?? 0,
+    lostAfterMs: context.timings.workspaceLostAfterMs,
+  });
+  if (signal.aborted && claimed.length + copies.length > 0) {
+    await releaseLeases(
+      context.db,
+      claimed.map((run) => run.lease_id),
+    );
+    await releaseMaterializations(
+      context.db,
+      copies.map((copy) => copy.lease_id),
+    );
     tellWorkOf(context.bus, worker.group);
     return undefined;
   }
+  if (claimed.some((run) => run.checkpoint_id !== null)) {
+    // Somebody may have asked for the guest's workspace: the run came back for that.
+    await bindRunCopies(context.db, workerInstanceId);
+    context.bus.publish(`workspaces:${workerInstanceId}`);
+  }
   const runs = await context.assignments.forRuns(workerInstanceId, claimed);
-  if (runs.length === 0 && builds.length === 0) return undefined;
-  return { runs, builds: builds.map(buildAssignment), materializations: [] };
+  if (runs.length === 0 && builds.length === 0 && copies.length === 0) return undefined;
+  return {
+    runs,
+    builds: builds.map(buildAssignment),
+    materializations: copies.map(materializationAssignment),
+  };
 }
 
 /** Worker and lease of a request; whether they belong together is decided by the store's statement. */

@@ -9,13 +9,15 @@ import {
   type AuthenticatedWorker,
   expireBuildLeases,
   expireLeases,
+  expireMaterializations,
   extendLeases,
+  extendMaterializations,
   type LeaseState,
   registerWorker,
   touchWorker,
 } from "@helmr/store";
 import type { FastifyInstance } from "fastify";
-import { tellDeployment, tellRun } from "../hints.ts";
+import { tellDeployment, tellEnded, tellRun } from "../hints.ts";
 import { bearerToken } from "./authenticate.ts";
 import type { WorkerContext } from "./context.ts";
 import { WorkerApiError } from "./errors.ts";
@@ -67,7 +69,13 @@ async function endOldLeases(context: WorkerContext, workerInstanceId: string): P
     const builds = await expireBuildLeases(context.db, { limit: sweepPage, workerInstanceId });
     for (const run of runs) tellRun(context.bus, run.runId);
     for (const build of builds) tellDeployment(context.bus, build.deploymentId);
-    if (runs.length < sweepPage && builds.length < sweepPage) return;
+    const copies = await expireMaterializations(context.db, {
+      limit: sweepPage,
+      workerInstanceId,
+      lostAfterMs: context.timings.workspaceLostAfterMs,
+    });
+    for (const copy of copies) tellEnded(context.bus, copy);
+    if (runs.length < sweepPage && builds.length < sweepPage && copies.length < sweepPage) return;
   }
 }
 
@@ -86,13 +94,24 @@ async function heldAnswer(
     waitMs: leases.length === 0 ? 0 : heartbeatHoldMs,
     signal,
     attempt: async () => {
-      last = await extendLeases(context.db, {
-        workerInstanceId: worker.workerInstanceId,
-        leases,
-        leaseDurationMs,
-      });
+      const { workerInstanceId } = worker;
+      const states = await extendLeases(context.db, { workerInstanceId, leases, leaseDurationMs });
+      last = await withCopies(context, workerInstanceId, leases, states);
       return last.some((state) => state.status === "lost" || state.cancel !== undefined) ? last : undefined;
     },
   });
   return news ?? last;
+}
+
+/** Leases that are of no run and no build may be those of live copies. */
+async function withCopies(
+  { db, timings }: WorkerContext,
+  workerInstanceId: string,
+  leases: readonly { leaseId: string; fencing: number }[],
+  states: readonly LeaseState[],
+): Promise<LeaseState[]> {
+  const others = leases.filter((_lease, at) => states[at]?.status === "lost");
+  const lostAfterMs = timings.workspaceLostAfterMs;
+  const kept = new Set(await extendMaterializations(db, { workerInstanceId, leases: others, lostAfterMs }));
+  return states.map((state) => (kept.has(state.leaseId) ? { ...state, status: "active" } : state));
 }

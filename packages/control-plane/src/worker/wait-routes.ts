@@ -23,7 +23,7 @@ import {
 } from "@helmr/store";
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
-import { tellResolved, tellRun, tellWorkOf } from "../hints.ts";
+import { tellEnded, tellResolved, tellRun, tellWorkOf } from "../hints.ts";
 import { WakeUp } from "../http/wake-up.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost } from "./errors.ts";
@@ -76,6 +76,7 @@ export function waitRoutes(app: FastifyInstance, context: WorkerContext): void {
     if (result.status === "lost") throw leaseLost();
     if (result.status === "parked") {
       tellRun(bus, result.runId);
+      tellEnded(bus, result.ended);
       tellWorkOf(bus, lease.group); // its place in a lane is free
     }
     return { status: result.status };

@@ -11,7 +11,8 @@
  * A run whose workspace was last on another active worker is left to that worker for `warmSeconds`: it has the files on its
  * disk, the others restore the saved version. A run that resumes goes to whichever worker can restore its checkpoint. A
  * workspace in use blocks its other runs (I5: the unique index decides the race between two claimers, and the loser claims
- * again), and so does a live copy of its own.
+ * again), and so does a live copy of its own
+ * (M3 of ../materializations/lifecycle.ts; claim.ts there is what this races with).
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Queryable, retryConflicts, sqlState, transaction, violatedConstraint } from "../database.ts";
@@ -101,14 +102,14 @@ function claimable(workerInstanceId: RawBuilder<unknown>) {
     and (r.ttl_expires_at is null or r.ttl_expires_at > now())
     and (select a.id from runs a where a.workspace_id = r.workspace_id and a.id <> r.id
       and (a.status in ('running', 'waiting') or a.execution_status = 'resume_queued') limit 1) is null
+    and (select m.id from workspace_materializations m where m.workspace_id = r.workspace_id and m.ended_at is null
+      and m.run_id is null limit 1) is null
     and (r.execution_status <> 'resume_queued' or (select true from run_checkpoints k, worker_instances i
       where k.run_id = r.id and i.id = ${workerInstanceId}
         and k.manifest->>'compatibility' = i.capabilities->>'checkpoint_compatibility'
         and (i.id <> all (k.failed_on) or not exists (select from worker_instances o
           where o.state = 'active' and o.id <> all (k.failed_on)
             and o.capabilities->>'checkpoint_compatibility' = i.capabilities->>'checkpoint_compatibility'))))
-    and (select m.id from workspace_materializations m where m.workspace_id = r.workspace_id and m.ended_at is null
-      and m.run_id is null limit 1) is null
     and (r.execution_status = 'resume_queued' or r.available_at <= now() - ${sql.lit(warmSeconds)} * interval '1 second'
       or coalesce((select w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'

@@ -5,17 +5,20 @@
  *   queued / queued                createRuns                 claimRuns, requestCancel, expireQueuedRuns
  *   queued / retry_scheduled       finishRuns, loseRuns       claimRuns (from available_at on), requestCancel
  *   queued / resume_queued         resolveWait of a parked    claimRuns, requestCancel
- *                                  run, loseRuns of one that
- *                                  has a checkpoint
+ *                                  run, resumeForOperator,
+ *                                  loseRuns of one that has
+ *                                  a checkpoint
  *   running / leased               claimRuns                  startRun, requestCancel, finishRuns, loseRuns
  *   running / running              startRun, resolveWait      createWait, requestCancel, finishRuns, loseRuns
  *   running / cancelling           requestCancel              finishRuns, loseRuns (both end in cancelled)
- *   waiting / waiting              createWait                 resolveWait, parkRun, requestCancel, finishRuns, loseRuns
+ *   waiting / waiting              createWait, startRun of    resolveWait, parkRun, requestCancel, finishRuns, loseRuns
+ *                                  one whose wait is pending
  *   waiting / cancelling           requestCancel              finishRuns, loseRuns
- *   waiting / parked               parkRun                    resolveWait, requestCancel (ends at once)
+ *   waiting / parked               parkRun                    resolveWait, resumeForOperator, requestCancel (ends at
+ *                                                             once)
  *   succeeded|failed|cancelled|expired / finished             never: terminal
  *
- * createWait, resolveWait and parkRun are in ../waits. A claim of a resume_queued run goes on with its attempt.
+ * createWait, resolveWait, parkRun and resumeForOperator are in ../waits. A claim of a resume_queued run goes on with its attempt.
  *
  * Without a change of state: appendToRun (logs, metadata, events), heartbeat (lease expiry).
  *

@@ -1,11 +1,14 @@
-/** startRuns: guests are up and their tasks about to start. */
+/**
+ * startRuns: guests are up and their tasks about to start, or restored: one that was restored for somebody who works in its
+ * workspace waits still.
+ */
 import { sql } from "kysely";
 import { type Queryable, retryConflicts } from "../database.ts";
 import { eventValue, insertRunEvents } from "../events.ts";
 import { jsonbText } from "../json.ts";
 import { statement } from "../statement.ts";
 import type { LeaseRef, RunRef } from "./finish.ts";
-import { commitSoon } from "./lifecycle.ts";
+import { commitSoon, tallyRuns } from "./lifecycle.ts";
 
 export interface StartInput extends LeaseRef {
   /** Limits that the worker's host cannot enforce: an event `run_lease.note` each. */
@@ -37,17 +40,23 @@ const writeStarts = statement<{ starts: string }, RunRef & { readonly lease_id: 
     with input as materialized (
       select * from jsonb_to_recordset(${p("starts")}::jsonb) as x (lease_id uuid, fencing bigint, worker_instance_id uuid, events jsonb)
     ), held as materialized (
-      select r.id, r.lease_id, r.environment_id, r.session_id, r.started_at, i.events from runs r
+      select r.id, r.lease_id, r.environment_id, r.session_id, r.started_at, i.events, r.checkpoint_id is not null
+        and (select w.id from run_waits w where w.run_id = r.id and w.status = 'pending' limit 1) is not null as is_waiting
+      from runs r
       join input i on i.lease_id = r.lease_id and i.fencing = r.fencing and i.worker_instance_id = r.worker_instance_id
       where r.lease_id = any (array(select lease_id from input)) order by r.id for update of r
     ), changed as (
       update runs r set started_at = now(), updated_at = now(),
-        execution_status = case when execution_status = 'leased' then 'running' else execution_status end,
+        status = case when h.is_waiting then 'waiting' else r.status end,
+        execution_status = case when execution_status <> 'leased' then execution_status
+          when h.is_waiting then 'waiting' else 'running' end,
         event_seq = event_seq + jsonb_array_length(h.events)
       from held h where r.id = h.id and r.id = any (array(select id from held)) and h.started_at is null
       returning r.id as run_id, r.event_seq - jsonb_array_length(h.events) as base_seq, r.lease_id, r.attempt_id,
-        r.attempt_number, h.events
-    ), written as (${insertRunEvents("changed")})
+        r.attempt_number, h.events, r.environment_id, r.status as to_status
+    ), written as (${insertRunEvents("changed")}),
+    waiting as (select environment_id, 'running' as from_status, to_status from changed where to_status = 'waiting'),
+    tally as (${tallyRuns("waiting")})
     select id as "runId", environment_id as "environmentId", session_id as "sessionId", lease_id, ${commitSoon}
     from held`,
 );

@@ -10,10 +10,13 @@
  *   pending   cancelled   resolveWait (token cancelled);           -> running        / -> queued, to resume
  *                         leaveWaits (run ended or starts again)   as that transition says
  *
- *   waiting -> parked: parkRun records the checkpoint and lets go of the lease, unless the wait is resolved by then.
+ *   waiting -> parked: parkRun records the checkpoint and lets go of the lease, unless the wait is resolved by then, or
+ *     somebody works in the workspace.
+ *   parked -> queued, to resume, with the wait pending: resumeForOperator. Once started it waits as before.
  *
  * Invariants; the property test in ../../test checks them after every step:
- *   V1  A run has at most one pending wait, and has one exactly while its status is waiting.
+ *   V1  A run has at most one pending wait, and has one while its status is waiting; else only while it comes back from the
+ *       checkpoint of that wait (queued to resume, or leased for it).
  *   V2  A wait leaves `pending` once: every verb locks the run before it reads the wait.
  *   V3  A repeated createWait (same attempt and number) is the same wait.
  *   V4  A parked run has a checkpoint of its pending wait, and no lease.

@@ -6,8 +6,11 @@ import { discardArtifacts } from "../deletion/artifacts.ts";
 import { eventValue, insertRunEvents } from "../events.ts";
 import { uuidv7 } from "../ids.ts";
 import { jsonbText } from "../json.ts";
+import { leaveRunCopy } from "../materializations/leave-run.ts";
+import type { EndedMaterialization } from "../materializations/lifecycle.ts";
 import { decideOutcome } from "../runs/decide.ts";
 import { holds, type LeaseRef, type RunRef } from "../runs/finish.ts";
+import { tallyRuns } from "../runs/lifecycle.ts";
 import { type Decision, type LockedRun, lockedColumns, settleRuns } from "../runs/settle.ts";
 import type { WaitStatus } from "../schema-waits.ts";
 import { maxFailedRestores } from "./lifecycle.ts";
@@ -25,10 +28,15 @@ export interface ParkRun extends LeaseRef {
 }
 
 /**
- * `resolved`: the wait is over, or the run is to be cancelled, or somebody works in its workspace: nothing was recorded, the
- * guest goes on.
+ * `resolved`: the wait is over, the run is to be cancelled, or somebody works in its workspace: nothing was recorded, the
+ * guest goes on. `ended`: a live copy that nobody used, which goes with the guest.
  */
-export type ParkResult = { readonly status: "lost" } | ({ readonly status: "parked" | "resolved" } & RunRef);
+export type ParkResult =
+  | { readonly status: "lost" }
+  | ({
+      readonly status: "parked" | "resolved";
+      readonly ended?: EndedMaterialization | undefined;
+    } & RunRef);
 
 interface ParkingRun {
   readonly id: string;
@@ -38,7 +46,6 @@ interface ParkingRun {
   readonly worker_instance_id: string | null;
   readonly fencing: number;
   readonly cancel_requested_at: Date | null;
-  readonly wait_id: string | null;
 }
 
 /** Record the checkpoint and let go of the lease, in one transaction (V2, V4). */
@@ -52,10 +59,11 @@ export async function parkRun(db: Queryable, input: ParkRun): Promise<ParkResult
     const ref = { runId: run.id, environmentId: run.environment_id, sessionId: run.session_id };
     const isPending = await isWaitPending(tx, run.id, input.waitId);
     if (!isPending || run.cancel_requested_at !== null) return { status: "resolved", ...ref };
-    if (await isLive(tx, run.workspace_id)) return { status: "resolved", ...ref };
+    const left = await leaveRunCopy(tx, run);
+    if (left === "in use") return { status: "resolved", ...ref };
     const id = await recordCheckpoint(tx, run, input);
     await leaveLease(tx, run, id, input);
-    return { status: "parked", ...ref };
+    return { status: "parked", ended: left, ...ref };
   });
 }
 
@@ -64,14 +72,6 @@ async function isWaitPending(tx: Tx, runId: string, waitId: string): Promise<boo
     await sql`select from run_waits where id = ${waitId} and run_id = ${runId} and status = 'pending'`.execute(
       tx,
     );
-  return rows.length > 0;
-}
-
-/** Whether somebody asked for a live copy of the run's workspace: its guest is that copy. The workspace stays locked. */
-async function isLive(tx: Tx, workspaceId: string): Promise<boolean> {
-  await sql`select from workspaces where id = ${workspaceId} for no key update`.execute(tx);
-  const { rows } = await sql`select from workspace_materializations
-    where workspace_id = ${workspaceId} and ended_at is null`.execute(tx);
   return rows.length > 0;
 }
 
@@ -102,15 +102,18 @@ async function leaveLease(tx: Tx, run: ParkingRun, checkpointId: string, input: 
   const attributes = { run_wait_id: input.waitId, size_bytes: input.sizeBytes, timings_ms: input.timings };
   const events = jsonbText([eventValue({ kind: "run.parked", attributes })]);
   await sql`
-    with before as (select lease_id from runs where id = ${run.id}),
+    with before as (select lease_id, status from runs where id = ${run.id}),
     changed as (
-      update runs r set execution_status = 'parked', lease_id = null, lease_expires_at = null, worker_instance_id = null,
+      update runs r set status = 'waiting', execution_status = 'parked', lease_id = null, lease_expires_at = null, worker_instance_id = null,
         checkpoint_id = ${checkpointId}, event_seq = event_seq + 1, updated_at = now(), ttl_expires_at = null,
         active_ms = active_ms + greatest(0, (extract(epoch from now() - started_at) * 1000)::bigint)
       where id = ${run.id}
       returning r.id as run_id, r.event_seq - 1 as base_seq, (select lease_id from before) as lease_id, r.attempt_id,
-        r.attempt_number, ${events}::jsonb as events
-    ), written as (${insertRunEvents("changed")})
+        r.attempt_number, ${events}::jsonb as events, r.environment_id
+    ), written as (${insertRunEvents("changed")}),
+    restarted as (select c.environment_id, b.status as from_status, 'waiting' as to_status from changed c, before b
+      where b.status <> 'waiting'),
+    tally as (${tallyRuns("restarted")})
     update workspaces set worker_instance_id = null where id = ${run.workspace_id}`.execute(tx);
 }
 

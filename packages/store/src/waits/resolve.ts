@@ -52,7 +52,7 @@ const endWait = statement<
       select r.id, r.status, r.execution_status from runs r join resolved w on w.run_id = r.id
     ), changed as (
       update runs r set event_seq = event_seq + 1, updated_at = now(),
-        status = case when b.execution_status = 'parked' then 'queued' else 'running' end,
+        status = case when b.execution_status in ('parked', 'resume_queued') then 'queued' else 'running' end,
         execution_status = case b.execution_status when 'parked' then 'resume_queued' when 'waiting' then 'running'
           else b.execution_status end
       from before b where r.id = b.id
