@@ -22,6 +22,8 @@ import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
 import { startHandlers } from "./routes/start-session.ts";
 import { publicStreamHandlers, streamHandlers } from "./routes/streams.ts";
 import { tokenHandlers } from "./routes/tokens.ts";
+import { workspaceVersionHandlers } from "./routes/workspace-versions.ts";
+import { workspaceHandlers } from "./routes/workspaces.ts";
 
 /** A plugin of its own: its body parser and hooks do not reach the worker's routes. */
 export async function publicApi(app: FastifyInstance, context: Context, authorize: Authorize): Promise<void> {
@@ -55,6 +57,8 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...publicAccessTokenHandlers(context),
       ...runHandlers(context),
       ...scheduleHandlers(context),
+      ...workspaceHandlers(context),
+      ...workspaceVersionHandlers(context),
       ...deploymentHandlers(context),
       ...catalogHandlers(context),
       ...secretHandlers(context),

@@ -4,7 +4,7 @@
  */
 import { type RouteDefinition, routes } from "@helmr/api";
 import { type ActingScope, uuidv7 } from "@helmr/store";
-import { seedEnvironment, seedMember, seedStream, seedTask } from "@helmr/store/testing";
+import { seedEnvironment, seedMember, seedStream, seedTask, seedVersion } from "@helmr/store/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "./support/server.ts";
 
@@ -44,6 +44,15 @@ beforeAll(async () => {
   const schedule = { deduplication_key: "planted", task: "hello", cron: "0 9 * * *" };
   records.set("scheduleID", (await server.request("POST", "/schedules", schedule)).body.id);
   records.set("stream", "planted");
+  const workspace = {
+    sandbox_id: "box",
+    external_id: "planted",
+    tags: ["planted"],
+    idempotency_key: "planted",
+  };
+  const workspaceID = (await server.request("POST", "/workspaces", workspace)).body.workspace.id;
+  records.set("workspaceID", workspaceID);
+  records.set("versionID", await seedVersion(server.db, one.scope, workspaceID));
   records.set("taskID", "hello");
   records.set("sandboxID", "box");
   records.set("name", "PLANTED");
@@ -172,6 +181,9 @@ describe("a record of another environment", () => {
         "/sandboxes",
         "/secrets",
         "/schedules",
+        "/workspaces",
+        "/workspaces?external_id=planted",
+        "/workspaces?tag=planted",
       ];
       for (const path of [
         ...lists,
@@ -250,6 +262,36 @@ describe("the same key in two environments", () => {
     );
     expect(answers.map(({ status }) => status)).toEqual([201, 201, 201]);
     expect(new Set(answers.map((answer) => answer.body.session.id)).size).toBe(3);
+  });
+
+  test("of a workspace: each environment has its own", async () => {
+    const create = (side: Side, metadata: object) =>
+      server.request(
+        "POST",
+        "/workspaces",
+        {
+          sandbox_id: "box",
+          external_id: "planted",
+          tags: ["planted"],
+          idempotency_key: "planted",
+          ...metadata,
+        },
+        { key: side.key },
+      );
+    for (const side of [sibling, stranger]) {
+      const { status, body } = await create(side, { metadata: { other: true } });
+      expect([status, body.is_cached, body.workspace.environment_id]).toEqual([
+        201,
+        undefined,
+        side.scope.environmentId,
+      ]);
+    }
+    const own = await create(one, {});
+    expect([own.status, own.body.is_cached, own.body.workspace.id]).toEqual([
+      201,
+      true,
+      records.get("workspaceID"),
+    ]);
   });
 
   test("a cancel's idempotency_key belongs to its run", async () => {

@@ -11,7 +11,7 @@ import {
   startRuns,
   systemActor,
 } from "@helmr/store";
-import { seedTask, seedWorker } from "@helmr/store/testing";
+import { seedTask, seedVersion, seedWorker, testTree } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { leaseRun } from "./support/runs.ts";
@@ -79,6 +79,9 @@ interface Ids {
   readonly deployments: string[];
   readonly sessions: string[];
   readonly session_streams: string[];
+  readonly workspaces: string[];
+  readonly workspace_versions: string[];
+  readonly workspace_materializations: string[];
 }
 
 /** Rows of the environment in every table that can hold some, also by its runs and deployments: read from the schema. */
@@ -87,9 +90,8 @@ async function rowsOf(ids: Ids) {
     select c.table_name, c.column_name from information_schema.columns c
     join information_schema.tables t using (table_schema, table_name)
     where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.table_name <> 'audit_log'
-      and c.column_name in ('environment_id', 'run_id', 'deployment_id', 'session_id', 'stream_id') order by 1, 2`.execute(
-    server.db,
-  );
+      and c.column_name in ('environment_id', 'run_id', 'deployment_id', 'session_id', 'stream_id', 'workspace_id',
+        'version_id', 'materialization_id') order by 1, 2`.execute(server.db);
   const counts: Record<string, number> = {};
   for (const { table_name, column_name } of columns) {
     const wanted = {
@@ -98,6 +100,9 @@ async function rowsOf(ids: Ids) {
       deployment_id: ids.deployments,
       session_id: ids.sessions,
       stream_id: ids.session_streams,
+      workspace_id: ids.workspaces,
+      version_id: ids.workspace_versions,
+      materialization_id: ids.workspace_materializations,
     };
     const { rows } = await sql<{ n: number }>`select count(*) as n from ${sql.table(table_name)}
       where ${sql.ref(column_name)} = any (${wanted[column_name as keyof typeof wanted]}::uuid[])`.execute(
@@ -109,7 +114,7 @@ async function rowsOf(ids: Ids) {
 }
 
 async function idsOf({ scope }: Place): Promise<Ids> {
-  const read = async (table: "runs" | "deployments" | "sessions" | "session_streams") =>
+  const read = async (table: Exclude<keyof Ids, "environment">) =>
     (
       await server.db
         .selectFrom(table)
@@ -123,6 +128,9 @@ async function idsOf({ scope }: Place): Promise<Ids> {
     deployments: await read("deployments"),
     sessions: await read("sessions"),
     session_streams: await read("session_streams"),
+    workspaces: await read("workspaces"),
+    workspace_versions: await read("workspace_versions"),
+    workspace_materializations: await read("workspace_materializations"),
   };
 }
 
@@ -130,6 +138,7 @@ async function idsOf({ scope }: Place): Promise<Ids> {
 async function fill(place: Place) {
   const started = await start(place, { idempotency_key: "k", payload: { n: 1 } });
   await call("PUT", `${place.path}/secrets/A`, { value: "v" });
+  await fillWorkspace(place);
   await newDeployment(place.scope);
   const [deployment] = (await idsOf(place)).deployments;
   await sql`insert into deployment_queues (deployment_id, name) values (${deployment}, 'q')`.execute(
@@ -142,6 +151,35 @@ async function fill(place: Place) {
   const sessionId = started.body.session.id;
   await fillWaits({ environmentId: place.scope.environmentId, runId, sessionId, deployment });
   return { runId, sessionId };
+}
+
+/** What a workspace has, its live copy still up. */
+async function fillWorkspace(place: Place): Promise<void> {
+  const { environmentId, projectId } = place.scope;
+  const { body } = await call("POST", `${place.path}/workspaces`, { sandbox_id: "box" });
+  const workspace = body.workspace.id;
+  for (const content of ["a", "b"]) {
+    await seedVersion(server.db, place.scope, workspace, testTree(content, workspace));
+  }
+  const [copy, exec, pty] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
+  for (const statement of [
+    sql`insert into artifact_reservations (digest, lease_id) values ('x', gen_random_uuid()) on conflict do nothing`,
+    sql`insert into workspace_materializations (id, environment_id, project_id, workspace_id, deployment_sandbox_id, state)
+      values (${copy}, ${environmentId}, ${projectId}, ${workspace}, gen_random_uuid(), 'running')`,
+    sql`insert into workspace_commands (materialization_id, seq, body)
+      select ${copy}, n, '{}' from generate_series(1, 300) n`,
+    sql`insert into workspace_requests (id, materialization_id, environment_id, status, params, expires_at)
+      values (gen_random_uuid(), ${copy}, ${environmentId}, 'pending', '{}', now())`,
+    sql`insert into workspace_execs (id, environment_id, workspace_id, materialization_id, command, state)
+      values (${exec}, ${environmentId}, ${workspace}, ${copy}, '["true"]', 'running')`,
+    sql`insert into workspace_ptys (id, environment_id, workspace_id, materialization_id, cols, rows, state)
+      values (${pty}, ${environmentId}, ${workspace}, ${copy}, 80, 24, 'open')`,
+    sql`insert into workspace_stream_chunks (resource_id, stream, offset_start, offset_end, id, workspace_id, data, observed_at)
+      select r, 'stdout', n, n + 1, gen_random_uuid(), ${workspace}, 'x', now()
+      from generate_series(1, 500) n, unnest(${[exec, pty, crypto.randomUUID()]}::uuid[]) r`,
+  ]) {
+    await statement.execute(server.db);
+  }
 }
 
 /** Rows of what a run waits for, as it parks. */
@@ -188,7 +226,7 @@ describe("an environment with something in every table", () => {
           sessions: 1,
           runs: 1,
           live_runs: 1,
-          workspaces: 1,
+          workspaces: 2,
           deployments: 2,
           live_deployments: 1,
           secrets: 1,
@@ -225,6 +263,11 @@ describe("an environment with something in every table", () => {
     const { rows: discarded } =
       await sql`select from discarded_artifacts where digest = ${`image of ${runId}`}`.execute(server.db);
     expect(discarded).toHaveLength(1);
+    const { rows: ofVersions } = await sql`select from discarded_artifacts
+      where digest = any (${["a", "b"].flatMap((content) => testTree(content, ids.workspaces[1] ?? "").artifacts)})`.execute(
+      server.db,
+    );
+    expect(ofVersions.length).toBeGreaterThan(0);
     const { rows } = await sql`select action, attributes from audit_log
       where resource_id = ${place.scope.environmentId} order by id desc limit 1`.execute(server.db);
     expect(rows).toMatchObject([{ action: "environment.delete", attributes: { force: true } }]);
@@ -297,8 +340,14 @@ test("a worker that still holds a lease is told, and every write of its is refus
   expect(beat?.status).toBe("lost");
   const outcome = { status: "succeeded", outputJson: "1" } as const;
   expect(await finishRuns(server.db, [{ ...lease, outcome }])).toEqual([{ status: "lost" }]);
-  const none = { deployments: [], sessions: [], session_streams: [] };
-  const ids = { environment: place.scope.environmentId, runs: [claimed.id], ...none };
+  const none = { deployments: [], sessions: [], session_streams: [], workspaces: [] };
+  const ids = {
+    environment: place.scope.environmentId,
+    runs: [claimed.id],
+    ...none,
+    workspace_versions: [],
+    workspace_materializations: [],
+  };
   expect(Object.values(await rowsOf(ids)).filter((n) => n > 0)).toEqual([]);
 });
 

@@ -18,6 +18,7 @@ import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
 import { streamRoutes } from "./streams.ts";
 import { tokenRoutes } from "./tokens.ts";
+import { workspaceRoutes } from "./workspaces.ts";
 
 export {
   apiPrefix,
@@ -33,6 +34,7 @@ export const routes = {
   ...tokenRoutes,
   ...runRoutes,
   ...scheduleRoutes,
+  ...workspaceRoutes,
   ...deploymentRoutes,
   ...secretRoutes,
   ...deviceRoutes,

@@ -84,6 +84,16 @@ export const rules = {
   cancelRun: environment(workers, "runs:manage"),
   listRunEvents: environment(all, "runs:read"),
   readRunLogs: environment(all, "runs:read"),
+  // Contract 7
+  createWorkspace: environment(workers, "workspace-lifecycle:manage"),
+  listWorkspaces: environment(all, ...anyWorkspaceScope),
+  getWorkspace: environment(all, ...anyWorkspaceScope),
+  updateWorkspace: environment(workers, "workspace-lifecycle:manage"),
+  deleteWorkspace: environment(workers, "workspace-lifecycle:manage"),
+  forkWorkspace: environment(workers, "workspace-lifecycle:manage"),
+  listWorkspaceVersions: environment(all, "workspace-versions:read"),
+  getWorkspaceVersion: environment(all, "workspace-versions:read"),
+  restoreWorkspaceVersion: environment(workers, "workspace-versions:restore"),
   // Contract 3, 4
   listSessionStreams: sessions(all, "session-streams:read"),
   listSessionStreamsByExternalId: sessions(all, "session-streams:read"),

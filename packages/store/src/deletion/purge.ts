@@ -16,6 +16,7 @@ import { type Queryable, type Tx, transaction } from "../database.ts";
 import { requestCancel } from "../runs/index.ts";
 import type { Scope } from "../scope.ts";
 import type { CancelledRun } from "../sessions/index.ts";
+import { emptyWorkspaces } from "../workspaces/empty-workspaces.ts";
 import { discardArtifacts } from "./artifacts.ts";
 
 /** Rows of one page: some ten milliseconds of locks. */
@@ -92,7 +93,7 @@ const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
   purgeStreams,
   plain("tokens"),
   plain("sessions"),
-  plain("workspaces"),
+  purgeWorkspaces,
   plain("idempotency_keys"),
   plain("api_keys"),
   plain("secrets"),
@@ -162,6 +163,17 @@ async function purgeStreams(tx: Tx, environmentId: string): Promise<number> {
   );
   if (records === pageRows) return records;
   return await removed(tx, sql`delete from session_streams where id = any (${ids})`);
+}
+
+/** Versions, live copies, commands and terminals go before them. */
+async function purgeWorkspaces(tx: Tx, environmentId: string): Promise<number> {
+  const { rows } = await sql<{ id: string }>`select id from workspaces where environment_id = ${environmentId}
+    limit ${pageRuns}::integer for update`.execute(tx);
+  if (rows.length === 0) return 0;
+  const ids = rows.map(({ id }) => id);
+  const emptied = await emptyWorkspaces(tx, ids);
+  if (emptied > 0) return emptied;
+  return await removed(tx, sql`delete from workspaces where id = any (${ids}::uuid[])`);
 }
 
 /** Their sources are noted: what no other deployment has is removed later (artifacts.ts). */

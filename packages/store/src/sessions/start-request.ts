@@ -136,8 +136,8 @@ export function refuseUnready(facts: StartFacts, request: StartSession, settings
 }
 
 function refuseWorkspace(facts: StartFacts, settings: RunSettings): void {
-  if (facts.workspace_id === null || facts.workspace_state !== "active")
-    throw new ApiError(404, "workspace not found");
+  if (facts.workspace_id === null) throw new ApiError(404, "workspace not found");
+  if (facts.workspace_state !== "active") throw codedError("workspace_not_active");
   if (facts.workspace_sandbox_id !== settings.sandbox.sandboxId)
     throw codedError("workspace_sandbox_incompatible");
   const floor = facts.workspace_resources;

@@ -160,8 +160,13 @@ async function insertSession(
     resourceId: ids.session,
     attributes: { task_id: request.taskId, run_id: ids.run },
   });
-  const { rows } = await sql<Omit<SessionRow, "run_status" | "continues"> & { key_taken: boolean }>`
-    with new_workspace as (
+  const { rows } = await sql<
+    Omit<SessionRow, "run_status" | "continues"> & { key_taken: boolean; workspace_left: boolean }
+  >`
+    with touched as (
+      update workspaces set last_activity_at = now() where id = ${request.workspaceId ?? null}::uuid and state = 'active'
+      returning 1
+    ), new_workspace as (
       insert into workspaces (id, environment_id, project_id, deployment_sandbox_id, sandbox_id, sandbox_fingerprint,
         state, desired_state, dirty_state)
       select ${ids.workspace}::uuid, ${environmentId}::uuid, ${projectId}::uuid, ${sandbox.rowId}::uuid,
@@ -185,10 +190,13 @@ async function insertSession(
       on conflict (environment_id, external_id) do nothing
       returning *
     ), audit as (${audit})
-    select s.*, false as due, ${request.idempotencyKey !== undefined}::boolean and not exists (select from new_key) as key_taken
+    select s.*, false as due, ${request.idempotencyKey !== undefined}::boolean and not exists (select from new_key) as key_taken,
+      ${request.workspaceId !== undefined}::boolean and not exists (select from touched) as workspace_left
     from s`.execute(tx);
   const row = rows[0];
   if (row === undefined || row.key_taken) throw new StartRaceError("another start won");
+  // Archived since it was looked up.
+  if (row.workspace_left) throw codedError("workspace_not_active");
   return row;
 }
 

@@ -36,8 +36,8 @@ export async function takeArtifacts(
   digests: readonly string[],
   { leaseId, inherit }: { readonly leaseId: string; readonly inherit: string | undefined },
 ): Promise<void> {
-  const left = new Set(digests);
-  for (const digest of await takeReservations(tx, leaseId, digests)) left.delete(digest);
+  const reserved = await takeReservations(tx, leaseId, digests);
+  const left = new Set(digests.filter((digest) => !reserved.has(digest)));
   if (left.size > 0 && inherit !== undefined) {
     const { rows } = await sql<{ digest: string }>`select digest from workspace_version_artifacts
       where version_id = ${inherit} and digest = any (${[...left]}::text[])`.execute(tx);

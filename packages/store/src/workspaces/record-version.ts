@@ -1,13 +1,13 @@
 /** recordVersion: a worker has saved the files that it holds. */
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
-import { discardArtifacts } from "../deletion/artifacts.ts";
 import { appendRunEvents } from "../events.ts";
 import { jsonbText } from "../json.ts";
 import type { LeaseRef } from "../runs/finish.ts";
 import { insertVersion, takeArtifacts } from "./insert-version.ts";
 import type { SavedTree } from "./lifecycle.ts";
 import { pruneVersions } from "./prune-versions.ts";
+import { takeReservations } from "./reservations.ts";
 
 export interface RecordVersion extends LeaseRef {
   readonly reason: "run" | "stop" | "checkpoint" | "request";
@@ -151,10 +151,7 @@ function savedEvent(versionId: string, { reason, tree, skipped, timings }: Recor
 
 /** Saved already. What was reserved to save it again is given back; what somebody asked to save is theirs from now on. */
 async function keepCurrent(tx: Tx, workspaceId: string, versionId: string, input: RecordVersion) {
-  await sql`with gone as (
-      delete from artifact_reservations where lease_id = ${input.leaseId}
-        and digest = any (${[input.tree.manifestDigest, ...input.tree.artifacts]}::text[]) returning digest
-    ) ${discardArtifacts(sql`select digest from gone order by digest`)}`.execute(tx);
+  await takeReservations(tx, input.leaseId, []);
   await sql`update workspaces set dirty_state = 'clean', last_activity_at = now(), updated_at = now()
     where id = ${workspaceId}`.execute(tx);
   if (input.reason !== "request") return;

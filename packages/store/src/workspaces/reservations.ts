@@ -56,14 +56,20 @@ export async function releaseReservations(db: Queryable, leaseId: string): Promi
     ) ${discardArtifacts(sql`select digest from gone order by digest`)}`.execute(db);
 }
 
-/** Those of `digests` that the lease had reserved. What is reserved beside them is left alone. */
+/**
+ * Those of `digests` that the lease had reserved: what refers to them comes in the same transaction. The others that it had
+ * reserved (of an earlier version, of a save that failed) it needs no more.
+ */
 export async function takeReservations(
   tx: Tx,
   leaseId: string,
   digests: readonly string[],
 ): Promise<Set<string>> {
-  const { rows } = await sql<{ digest: string }>`delete from artifact_reservations
-    where lease_id = ${leaseId} and digest = any (${digests}::text[]) returning digest`.execute(tx);
+  const { rows } = await sql<{ digest: string }>`
+    with gone as (
+      delete from artifact_reservations where lease_id = ${leaseId} returning digest
+    ), noted as (${discardArtifacts(sql`select digest from gone where digest <> all (${digests}::text[]) order by digest`)})
+    select digest from gone where digest = any (${digests}::text[])`.execute(tx);
   return new Set(rows.map(({ digest }) => digest));
 }
 
