@@ -18,8 +18,11 @@
  *   any workspace; a file of 16 MiB and more has packs of its own. What the previous version has is not stored again, wherever in the
  *   tree it is now; packs that are mostly dead, or many and small, are written anew (compaction.ts).
  */
+export { type AppliedFile, type ApplyFilesOptions, type ApplyResult, applyFiles } from "./apply-files.ts";
 export type { Reserve } from "./artifact-access.ts";
+export { diffVersions, type VersionChange } from "./diff-versions.ts";
 export { WorkspaceVersionError, type WorkspaceVersionErrorReason } from "./errors.ts";
+export { exportTar } from "./export-tar.ts";
 export { defaultVersionLimits, type EntryKind, type VersionLimits } from "./format.ts";
 export { ManifestCache } from "./manifest-cache.ts";
 export { openVersion, type VersionEntry, VersionReader } from "./open-version.ts";
@@ -32,3 +35,4 @@ export {
   type SkippedPath,
   saveTree,
 } from "./save.ts";
+export { type UnifiedDiff, type UnifiedDiffLimits, unifiedDiff } from "./unified-diff.ts";
