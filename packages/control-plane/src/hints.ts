@@ -5,6 +5,7 @@ import type {
   CommandTarget,
   EndedMaterialization,
   MaterializationRow,
+  RequestedMaterialization,
   ResolvedWait,
 } from "@helmr/store";
 import { defaultWorkTopic } from "./context.ts";
@@ -76,4 +77,11 @@ export function tellEnded(bus: LiveBus, ended: EndedMaterialization | undefined)
 export function tellExecs(bus: LiveBus, execIds: readonly string[], ptyIds: readonly string[]): void {
   for (const id of execIds) bus.publish(`exec:${id}`);
   for (const id of ptyIds) bus.publish(`pty:${id}`);
+}
+
+/** A live copy was asked for, for itself or for a command in it. */
+export function tellRequested(bus: LiveBus, requested: RequestedMaterialization): void {
+  tellEnded(bus, requested.ended);
+  if (requested.resumedRunId !== undefined) tellRun(bus, requested.resumedRunId);
+  tellMaterialization(bus, requested.materialization);
 }

@@ -22,6 +22,8 @@ import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
 import { startHandlers } from "./routes/start-session.ts";
 import { publicStreamHandlers, streamHandlers } from "./routes/streams.ts";
 import { tokenHandlers } from "./routes/tokens.ts";
+import { workspaceCommandHandlers } from "./routes/workspace-commands.ts";
+import { materializationHandlers } from "./routes/workspace-materializations.ts";
 import { workspaceVersionHandlers } from "./routes/workspace-versions.ts";
 import { workspaceHandlers } from "./routes/workspaces.ts";
 
@@ -70,6 +72,8 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...apiKeyHandlers(context),
       ...organizationHandlers(context),
       ...memberHandlers(context),
+      ...materializationHandlers(context),
+      ...workspaceCommandHandlers(context),
     },
     authorize,
     context.limiter,

@@ -52,6 +52,12 @@ beforeAll(async () => {
   };
   const workspaceID = (await server.request("POST", "/workspaces", workspace)).body.workspace.id;
   records.set("workspaceID", workspaceID);
+  const exec = await server.request("POST", `/workspaces/${workspaceID}/execs`, { command: ["true"] });
+  records.set("execID", exec.body.exec.id);
+  await server.request("POST", `/workspaces/${workspaceID}/stop`, {});
+  const pty = await server.request("POST", `/workspaces/${workspaceID}/pty`, {});
+  records.set("ptyID", pty.body.pty.id);
+  await server.request("POST", `/workspaces/${workspaceID}/stop`, {});
   records.set("versionID", await seedVersion(server.db, one.scope, workspaceID));
   records.set("taskID", "hello");
   records.set("sandboxID", "box");
@@ -94,6 +100,10 @@ async function addEnvironment({ organizationId, projectId }: ActingScope, slug: 
 
 /** The body with which a route gets as far as looking for its record; `{}` does for the others. */
 const bodies: Readonly<Record<string, object>> = {
+  createExec: { command: ["true"] },
+  writeExecStdin: { offset: 0, data: "eA==" },
+  writePtyInput: { offset: 0, data: "eA==" },
+  resizePty: { cols: 80, rows: 24 },
   updateSchedule: { task: "hello", cron: "0 9 * * *" },
   patchMember: { role: "viewer", expected_role: "viewer" },
   patchProject: { slug: "other", name: "Other" },

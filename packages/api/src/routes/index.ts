@@ -18,6 +18,8 @@ import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
 import { streamRoutes } from "./streams.ts";
 import { tokenRoutes } from "./tokens.ts";
+import { workspaceCommandRoutes } from "./workspace-commands.ts";
+import { workspaceMaterializationRoutes } from "./workspace-materializations.ts";
 import { workspaceRoutes } from "./workspaces.ts";
 
 export {
@@ -42,6 +44,8 @@ export const routes = {
   ...projectRoutes,
   ...apiKeyRoutes,
   ...organizationRoutes,
+  ...workspaceMaterializationRoutes,
+  ...workspaceCommandRoutes,
 } as const satisfies Readonly<Record<string, RouteDefinition>>;
 
 export type Routes = typeof routes;

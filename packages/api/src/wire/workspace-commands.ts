@@ -43,6 +43,7 @@ export const exec = z.strictObject({
   exited_at: z.string().optional(),
   updated_at: z.string(),
 });
+export type Exec = z.infer<typeof exec>;
 export const execEnvelope = z.strictObject({ exec });
 export const createdExec = z.strictObject({ exec, is_cached: z.literal(true).optional() });
 export const execList = z.strictObject({ execs: z.array(exec) });
@@ -65,6 +66,7 @@ export const pty = z.strictObject({
   closed_at: z.string().optional(),
   updated_at: z.string(),
 });
+export type Pty = z.infer<typeof pty>;
 export const ptyEnvelope = z.strictObject({ pty });
 export const createdPty = z.strictObject({ pty, is_cached: z.literal(true).optional() });
 export const ptyList = z.strictObject({ ptys: z.array(pty) });
@@ -79,6 +81,7 @@ export const workspaceChunk = z.strictObject({
   observed_at: z.string(),
   created_at: z.string(),
 });
+export type WorkspaceChunk = z.infer<typeof workspaceChunk>;
 export const workspaceChunkList = z.strictObject({ chunks: z.array(workspaceChunk) });
 
 /** What PostgreSQL and exec(2) can both hold. */

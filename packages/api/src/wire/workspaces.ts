@@ -66,6 +66,7 @@ export const materialization = z.strictObject({
   created_at: z.string(),
   updated_at: z.string(),
 });
+export type Materialization = z.infer<typeof materialization>;
 /** `no_active_materialization`: there was nothing to stop. */
 export const workspaceStop = z.strictObject({
   workspace_id: z.string(),

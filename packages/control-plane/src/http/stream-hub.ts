@@ -20,7 +20,10 @@ import { answered } from "./handlers.ts";
 import { slowPollMs, WakeUp } from "./wake-up.ts";
 
 export interface Frame {
+  /** The reader's cursor once it has the frame. */
   readonly id: number;
+  /** Default: the source's. */
+  readonly event?: string;
   readonly data: unknown;
 }
 
@@ -42,6 +45,10 @@ export interface StreamSource {
   readonly keepAliveMs: number;
   /** Frames with ids above `cursor`, in order. */
   next(cursor: number): Promise<StreamPage>;
+  /** Told when the client's connection has taken every frame up to there. */
+  written?(cursor: number): Promise<void>;
+  /** What a client is told when the stream cannot go on for a reason of ours; without, it ends. */
+  failure?(cursor: number): Frame;
 }
 
 /** A call that follows: see `Call`. */
@@ -143,7 +150,7 @@ export class StreamHub {
         "x-accel-buffering": "no",
       });
       response.flushHeaders();
-      await this.#follow(response, source, stillAllowed, signal);
+      await this.#follow(request, response, source, stillAllowed, signal);
     } catch (error) {
       // E3: what a stalled client was sent is held in memory until its connection is gone.
       if (error instanceof StalledError) response.destroy();
@@ -154,6 +161,7 @@ export class StreamHub {
   }
 
   async #follow(
+    request: FastifyRequest,
     response: ServerResponse,
     source: StreamSource,
     stillAllowed: () => Promise<boolean>,
@@ -169,7 +177,7 @@ export class StreamHub {
         if (!(await stillAllowed())) return; // E4
         lastAskedMs = Date.now();
       }
-      const page = await source.next(cursor);
+      const page = await nextPage(source, cursor, request);
       if (page.frames.length > 0) {
         cursor = page.frames.at(-1)?.id ?? cursor;
         await write(
@@ -179,6 +187,7 @@ export class StreamHub {
           this.#limits.maxStalledMs ?? defaultMaxStalledMs,
         ); // E2
         lastWriteMs = Date.now();
+        await source.written?.(cursor);
       }
       if (page.ended) return;
       if (page.full) continue;
@@ -190,9 +199,20 @@ export class StreamHub {
   }
 }
 
+/** The source's next page, or the frame that says that it failed. */
+async function nextPage(source: StreamSource, cursor: number, request: FastifyRequest): Promise<StreamPage> {
+  if (source.failure === undefined) return await source.next(cursor);
+  try {
+    return await source.next(cursor);
+  } catch (error) {
+    request.log.error({ err: error }, "stream failed");
+    return { frames: [source.failure(cursor)], full: false, ended: true };
+  }
+}
+
 /** JSON.stringify puts no line break into its text, so the data is one line. */
 function formatFrame(event: string, frame: Frame): string {
-  return `id: ${frame.id}\nevent: ${event}\ndata: ${JSON.stringify(frame.data)}\n\n`;
+  return `id: ${frame.id}\nevent: ${frame.event ?? event}\ndata: ${JSON.stringify(frame.data)}\n\n`;
 }
 
 class StalledError extends Error {
@@ -217,6 +237,11 @@ async function write(
 /** Contract 6: `follow=1` or the Accept header asks for a stream. */
 export function wantsStream(request: FastifyRequest, follow: boolean | undefined): boolean {
   return follow === true || (request.headers.accept ?? "").includes("text/event-stream");
+}
+
+/** The same where the query wins (contract 7.6). */
+export function queryCursor(request: FastifyRequest, cursor: number | undefined): number {
+  return cursor ?? streamCursor(request, undefined);
 }
 
 /** Where the stream starts: `Last-Event-ID` wins over the query (contract 6.2). */

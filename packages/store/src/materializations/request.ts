@@ -1,9 +1,10 @@
 /** requestMaterialization: the live copy that there is, or a new one: the guest of the workspace's run, or one of its own. */
 import { ApiError, codedError, type ErrorCode } from "@helmr/api";
 import { sql } from "kysely";
+import { recordScopeAudit } from "../audit.ts";
 import type { Queryable, Tx } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
-import type { Scope } from "../scope.ts";
+import type { ActingScope } from "../scope.ts";
 import { resumeForOperator } from "../waits/resume.ts";
 import { endMaterialization } from "./end.ts";
 import type { EndedMaterialization, MaterializationRow } from "./lifecycle.ts";
@@ -24,10 +25,19 @@ export type MaterializationRequest = RequestedMaterialization | "stopping";
 /** Undefined without such a workspace. Throws workspace_not_active and the codes of contract 7.8. */
 export async function requestMaterialization(
   db: Queryable,
-  scope: Scope,
+  scope: ActingScope,
   workspaceId: string,
 ): Promise<MaterializationRequest | undefined> {
-  return await inWorkspace(db, scope, workspaceId, ensureLive);
+  return await inWorkspace(db, scope, workspaceId, async (tx, locked) => {
+    const requested = await ensureLive(tx, locked);
+    if (requested === "stopping" || !requested.created) return requested;
+    await recordScopeAudit(tx, scope, {
+      action: "workspace.materialize",
+      resourceId: workspaceId,
+      attributes: { materialization_id: requested.materialization.id },
+    });
+    return requested;
+  });
 }
 
 /** The same with the workspace locked: for commands, which need a copy to run in. */

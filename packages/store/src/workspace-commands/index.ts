@@ -4,6 +4,7 @@ export {
   type AppendToMaterialization,
   appendToMaterialization,
 } from "./append.ts";
+export { type CaptureRequest, noteCapture, type RequestedCapture, requestCapture } from "./capture.ts";
 export { type Changed, closePty, closeStdin, killExec, resizePty } from "./change.ts";
 export { type ChunkPage, type ChunkRow, noteRead, type OutputStream, readChunks } from "./chunks.ts";
 export { type Created, createExec, createPty, type NewExec, type NewPty } from "./create.ts";

@@ -34,21 +34,30 @@ export async function askLive(
   question: LiveQuestion,
   waitMs: number,
 ): Promise<AskedLive | undefined> {
-  return await transaction(db, async (tx) => {
-    const requestId = uuidv7();
-    const { rows } = await sql`
+  return await transaction(db, (tx) => askLocked(tx, scope, materializationId, question, waitMs));
+}
+
+/** The same in a transaction that may have locked the copy. */
+export async function askLocked(
+  tx: Tx,
+  scope: Scope,
+  materializationId: string,
+  question: LiveQuestion,
+  waitMs: number,
+): Promise<AskedLive | undefined> {
+  const requestId = uuidv7();
+  const { rows } = await sql`
       insert into workspace_requests (id, materialization_id, environment_id, status, params, expires_at)
       select ${requestId}::uuid, m.id, m.environment_id, 'pending', ${jsonbText(question)}::jsonb,
         now() + ${waitMs}::float8 * interval '1 millisecond'
       from workspace_materializations m where m.id = ${materializationId} and m.environment_id = ${scope.environmentId}
         and m.ended_at is null and m.state <> 'stopping' for no key update returning id`.execute(tx);
-    if (rows.length === 0) return undefined;
-    const target = await insertCommand(tx, materializationId, {
-      ...question,
-      request_id: requestId,
-    } as Question);
-    return target && { ...target, requestId };
-  });
+  if (rows.length === 0) return undefined;
+  const target = await insertCommand(tx, materializationId, {
+    ...question,
+    request_id: requestId,
+  } as Question);
+  return target && { ...target, requestId };
 }
 
 export interface LiveAnswer {
