@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { apiKeyScopes, apiPrefix } from "@helmr/api";
+import { startRedis } from "@helmr/coordination/testing";
 import {
   createApiKey,
   createSecretCipher,
@@ -25,7 +26,6 @@ import {
   startControl,
   type Variables,
 } from "./support/control-process.ts";
-import { startRedis } from "./support/redis.ts";
 
 const newKey = () => randomBytes(32).toString("base64");
 

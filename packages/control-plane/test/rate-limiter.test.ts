@@ -1,10 +1,11 @@
 /** Counting, in memory and in a real Redis that dies, hangs and comes back. */
+
+import { startRedis, type TestRedis } from "@helmr/coordination/testing";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { addressSubject } from "../src/limits/address.ts";
 import { createFailingCredentials } from "../src/limits/failing-credentials.ts";
 import { createRateLimiter, RateLimitedError, type RateLimiter } from "../src/limits/rate-limiter.ts";
-import { startRedis, type TestRedis } from "./support/redis.ts";
 
 const logged: Record<string, unknown>[] = [];
 const logger = pino(

@@ -1,5 +1,8 @@
-/** A redis-server of the test's own, on a socket in a folder of its own. */
-import { type ChildProcess, spawn } from "node:child_process";
+/**
+ * A server of the test's own, on a socket in a folder of its own: redis-server, or valkey-server where it is installed (in
+ * Debian's backports).
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
@@ -20,13 +23,21 @@ export interface TestRedis {
   stop(): Promise<void>;
 }
 
-export async function startRedis(): Promise<TestRedis> {
+export type RedisProgram = "redis-server" | "valkey-server";
+
+/** Redis, which tests need, and Valkey where it is there. */
+export function redisPrograms(): readonly RedisProgram[] {
+  const hasValkey = spawnSync("valkey-server", ["--version"], { stdio: "ignore" }).status === 0;
+  return hasValkey ? ["redis-server", "valkey-server"] : ["redis-server"];
+}
+
+export async function startRedis(program: RedisProgram = "redis-server"): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), "helmr-redis-"));
   const socket = join(folder, "s");
   let child: ChildProcess | undefined;
   const start = async () => {
     const started = spawn(
-      "redis-server",
+      program,
       ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", folder],
       { stdio: "ignore" },
     );
@@ -37,7 +48,7 @@ export async function startRedis(): Promise<TestRedis> {
     });
     await vi.waitUntil(
       async () => {
-        if (problem) throw new Error(`install the package redis-server: ${problem.message}`);
+        if (problem) throw new Error(`install the package ${program}: ${problem.message}`);
         return (await ask(socket, "PING"))?.startsWith("+PONG") ?? false;
       },
       { timeout: 30_000, interval: 20 },
