@@ -1,8 +1,10 @@
 /** What the loops share. */
 import type { ArtifactStore } from "@helmr/artifacts";
-import type { LiveBus } from "@helmr/coordination";
+import type { FireIndex, LiveBus } from "@helmr/coordination";
 import type { Database } from "@helmr/store";
 import type { Logger } from "pino";
+import type { ScheduleClock } from "./schedule-clock.ts";
+import type { ScheduleSettings } from "./schedule-settings.ts";
 
 export interface DispatcherContext {
   readonly db: Database;
@@ -10,6 +12,11 @@ export interface DispatcherContext {
   /** What nothing refers to any more is removed from it. */
   readonly artifacts: ArtifactStore;
   readonly logger: Logger;
+  readonly schedules: {
+    readonly index: FireIndex;
+    readonly settings: ScheduleSettings;
+    readonly clock: ScheduleClock;
+  };
 }
 
 /** Pauses of the loops when there is nothing to do, and what waits by itself; in milliseconds. */

@@ -2,7 +2,7 @@
  * The dispatcher: what time does, in loops of bounded pages. It holds no state: any number of processes may run it, and
  * none running delays expiry and the repair of lost hints, nothing else.
  */
-import type { Logger } from "pino";
+import { createMemoryFireIndex, type FireIndex } from "@helmr/coordination";
 import { type DispatcherContext, type DispatcherIntervals, defaultIntervals } from "./context.ts";
 import { continueSessionsLoop } from "./continue-sessions.ts";
 import { expireLeasesLoop } from "./expire-leases.ts";
@@ -14,14 +14,22 @@ import { noteUnresumableLoop } from "./note-unresumable.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { removeArtifactsLoop } from "./remove-artifacts.ts";
+import { repairSchedulesLoop } from "./repair-schedules.ts";
+import { ScheduleClock } from "./schedule-clock.ts";
+import { defaultScheduleSettings, type ScheduleSettings } from "./schedule-settings.ts";
 import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
 import { sweepTokensLoop } from "./sweep-tokens.ts";
+import { triggerSchedulesLoop } from "./trigger-schedules.ts";
 
 export type { DispatcherIntervals } from "./context.ts";
 
-export interface DispatcherOptions extends Omit<DispatcherContext, "logger"> {
-  readonly logger: Logger;
+export interface DispatcherOptions extends Omit<DispatcherContext, "schedules"> {
+  /** Default: of this process alone. */
+  readonly fireIndex?: FireIndex;
+  readonly schedules?: Partial<ScheduleSettings>;
+  /** A test's clock for schedules; default the database's. */
+  readonly scheduleClock?: () => Date;
   readonly intervals?: Partial<DispatcherIntervals>;
 }
 
@@ -38,6 +46,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     bus: options.bus,
     artifacts: options.artifacts,
     logger,
+    schedules: {
+      index: options.fireIndex ?? createMemoryFireIndex(),
+      settings: { ...defaultScheduleSettings, ...options.schedules },
+      clock: new ScheduleClock(options.scheduleClock),
+    },
   };
   const intervals = { ...defaultIntervals, ...options.intervals };
   const runners = [
@@ -53,6 +66,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     purgeDeletedLoop(context, intervals.purgeDeletedMs),
     removeArtifactsLoop(context, intervals.removeArtifactsMs, intervals.artifactGraceMs),
     noteUnresumableLoop(context, intervals.noteUnresumableMs),
+    repairSchedulesLoop(context),
+    triggerSchedulesLoop(context),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

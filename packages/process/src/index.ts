@@ -2,6 +2,7 @@
 export { ConfigError, type ConfigShape, describeVariables, readConfig } from "./config.ts";
 export { disableCoreDumps } from "./core-dumps.ts";
 export { makeFolder } from "./make-folder.ts";
+export { redisOptions } from "./redis.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
 export {

@@ -5,8 +5,8 @@
  * changed before the schema is known to be this version's.
  */
 import { createFolderStore } from "@helmr/artifacts";
-import { createMemoryBus } from "@helmr/coordination";
-import { listenForStop, makeFolder, startLogger } from "@helmr/process";
+import { createMemoryBus, createRedisBus } from "@helmr/coordination";
+import { listenForStop, makeFolder, redisOptions, startLogger } from "@helmr/process";
 import {
   createSecretCipher,
   type Database,
@@ -40,7 +40,8 @@ export async function serve(environment: Environment): Promise<void> {
   if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
 
   await makeFolder(config.artifactsFolder, 0o700);
-  const bus = createMemoryBus();
+  const redis = redisOptions(config.controlPlane.redisUrl, logger);
+  const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
   cleanup.defer(() => bus.close());
   const mailer = createMailer(config.mailer, logger);
   cleanup.defer(() => mailer.close());

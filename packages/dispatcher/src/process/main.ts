@@ -1,7 +1,12 @@
 /** The process of `helmr-dispatcher`: the loops until SIGINT or SIGTERM. */
 import { createFolderStore } from "@helmr/artifacts";
-import { createMemoryBus } from "@helmr/coordination";
-import { failOnStart, listenForStop, readConfig, startLogger } from "@helmr/process";
+import {
+  createMemoryBus,
+  createMemoryFireIndex,
+  createRedisBus,
+  createRedisFireIndex,
+} from "@helmr/coordination";
+import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
 import { openDatabase, requireCurrentSchema } from "@helmr/store";
 import { createDispatcher } from "../index.ts";
 import { dispatcherVariables } from "./variables.ts";
@@ -19,13 +24,26 @@ async function run(): Promise<void> {
   });
   cleanup.defer(() => db.close());
   await requireCurrentSchema(db);
-  // Its hints reach nobody in another process: those poll once a second.
-  const bus = createMemoryBus();
+  const redis = redisOptions(config.HELMR_REDIS_URL, logger);
+  // Without Redis its hints reach nobody in another process: those poll once a second.
+  const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
   cleanup.defer(() => bus.close());
+  const fireIndex = redis === undefined ? createMemoryFireIndex() : createRedisFireIndex({ url: redis.url });
+  cleanup.defer(() => fireIndex.close());
   const dispatcher = createDispatcher({
     db,
     bus,
     artifacts: createFolderStore(config.HELMR_CAS_URI),
+    fireIndex,
+    schedules: {
+      repairEveryMs: config.HELMR_SCHEDULE_REPAIR_EVERY,
+      repairLimit: config.HELMR_SCHEDULE_REPAIR_LIMIT,
+      repairLookaheadMs: config.HELMR_SCHEDULE_REPAIR_LOOKAHEAD,
+      triggerConcurrency: config.HELMR_SCHEDULE_TRIGGER_CONCURRENCY,
+      leaseMs: config.HELMR_SCHEDULE_LEASE,
+      maxAttempts: config.HELMR_SCHEDULE_MAX_ATTEMPTS,
+      jitterMs: config.HELMR_SCHEDULE_JITTER,
+    },
     logger,
   });
   dispatcher.start();

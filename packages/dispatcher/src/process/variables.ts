@@ -1,8 +1,24 @@
 /** The environment variables of `helmr-dispatcher`. */
-import { casUri, logLevel, postgresUrl } from "@helmr/process";
+import { casUri, count, duration, logLevel, postgresUrl, redisUrl, scheduleJitter } from "@helmr/process";
 
 export const dispatcherVariables = {
   HELMR_DATABASE_URL: postgresUrl,
   HELMR_CAS_URI: casUri,
+  HELMR_REDIS_URL: redisUrl
+    .optional()
+    .describe(
+      "Redis or Valkey: hints go over it, and it tells when schedules are due; without one each dispatcher keeps that for itself",
+    ),
+  HELMR_SCHEDULE_REPAIR_EVERY: duration("5s").describe(
+    "how often what is due soon is put into Redis anew; without Redis, how late a fire may be",
+  ),
+  HELMR_SCHEDULE_REPAIR_LIMIT: count(100, 10_000).describe("schedules of one page of that"),
+  HELMR_SCHEDULE_REPAIR_LOOKAHEAD: duration("40s").describe(
+    "how far ahead; several times HELMR_SCHEDULE_REPAIR_EVERY",
+  ),
+  HELMR_SCHEDULE_TRIGGER_CONCURRENCY: count(10, 1000).describe("sessions that are started at a time"),
+  HELMR_SCHEDULE_LEASE: duration("5m").describe("a fire whose dispatcher is gone is another's after that"),
+  HELMR_SCHEDULE_MAX_ATTEMPTS: count(10, 1000).describe("at one fire, before it is skipped"),
+  HELMR_SCHEDULE_JITTER: scheduleJitter,
   HELMR_LOG_LEVEL: logLevel,
 } as const;

@@ -1,0 +1,57 @@
+/**
+ * Claimed slots become sessions, a few at a time. What comes of each is decided in the database (packages/store/src/schedules):
+ * any number of dispatchers may try.
+ */
+import { ApiError } from "@helmr/api";
+import { type ClaimedFire, type FireOutcome, failFire, fireSchedule } from "@helmr/store";
+import { type DispatcherContext, workTopic } from "./context.ts";
+
+/** When each schedule is to be looked at again, by its id; a schedule that is missing has nothing planned, or is another's. */
+export async function fireAll(
+  context: DispatcherContext,
+  fires: readonly ClaimedFire[],
+): Promise<Map<string, Date>> {
+  const next = new Map<string, Date>();
+  const waiting = [...fires];
+  let fired = 0;
+  const work = async (): Promise<void> => {
+    for (let fire = waiting.shift(); fire !== undefined; fire = waiting.shift()) {
+      const outcome = await fireOne(context, fire);
+      if (outcome.status === "fired") fired += 1;
+      if (outcome.status !== "superseded" && outcome.dueAt !== null) next.set(fire.id, outcome.dueAt);
+    }
+  };
+  const { triggerConcurrency } = context.schedules.settings;
+  await Promise.all(Array.from({ length: Math.min(triggerConcurrency, fires.length) }, work));
+  if (fired > 0) context.bus.publish(workTopic);
+  return next;
+}
+
+/** Never rejects: a failure that cannot be recorded leaves the lease to end by itself. */
+async function fireOne(context: DispatcherContext, fire: ClaimedFire): Promise<FireOutcome> {
+  const { db, logger } = context;
+  const { maxAttempts, jitterMs } = context.schedules.settings;
+  const about = { scheduleId: fire.id, slot: fire.slot.toISOString(), attempt: fire.attempt };
+  try {
+    // Its attempts ended without a word: with the dispatcher, perhaps because of it.
+    if (fire.attempt > maxAttempts)
+      throw new ApiError(409, "starting the session did not come to an end; see the dispatcher's log");
+    const outcome = await fireSchedule(db, fire, { jitterMs });
+    logger.debug({ ...about, outcome: outcome.status }, "a schedule was due");
+    return outcome;
+  } catch (error) {
+    try {
+      const outcome = await failFire(db, fire, error, { jitterMs, maxAttempts });
+      // What the task or its environment lacks is its owner's to see; the rest is ours.
+      const isOurs = !(error instanceof ApiError) || error.status >= 500;
+      logger[isOurs ? "error" : "info"]({ ...about, err: error, outcome: outcome.status }, "a fire failed");
+      return outcome;
+    } catch (unrecorded) {
+      logger.warn(
+        { ...about, err: unrecorded },
+        "a failed fire could not be recorded; its lease ends by itself",
+      );
+      return { status: "superseded" };
+    }
+  }
+}
