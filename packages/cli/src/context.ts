@@ -179,6 +179,11 @@ export function withApi<T>(
   );
 }
 
+/** A client of the environment (table above) whose requests end with `signal`; interrupts are the caller's. */
+export async function environmentApi(options: EnvironmentOptions, signal: AbortSignal): Promise<ApiClient> {
+  return createApiClient({ ...(await resolveEnvironment(options)), signal });
+}
+
 /** Run `work` with a client that acts as the signed-in person. */
 export function withLogin<T>(options: ConnectionOptions, work: (api: ApiClient) => Promise<T>): Promise<T> {
   return interruptible(async (signal) => work(createApiClient({ ...(await resolveLogin(options)), signal })));

@@ -12,7 +12,10 @@
  *   7     the server cannot be reached or cannot answer
  *   8     the server refused the request: invalid, in conflict, gone, too large
  *   124   a wait reached its `--timeout`
+ *   125   a command or terminal in a workspace could not be started, or was lost (docker's number for it)
  *   130   interrupted (128 + the signal's number: 143 for SIGTERM)
+ *
+ * `helmr workspace exec` ends as the command did: with its own code, or 128 + the number of the signal that ended it.
  */
 export const exitCodes = {
   ok: 0,
@@ -25,6 +28,8 @@ export const exitCodes = {
   unavailable: 7,
   refused: 8,
   timedOut: 124,
+  notRun: 125,
+  hungUp: 129,
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -35,14 +40,17 @@ export class CliError extends Error {
   override readonly name = "CliError";
   readonly exitCode: ExitCode;
   readonly hint: string | undefined;
+  /** The machine code of the server's refusal. */
+  readonly code: string | undefined;
 
   constructor(
     message: string,
-    options: { exitCode?: ExitCode; hint?: string | undefined; cause?: unknown } = {},
+    options: { exitCode?: ExitCode; hint?: string | undefined; code?: string; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.exitCode = options.exitCode ?? exitCodes.failed;
     this.hint = options.hint;
+    this.code = options.code;
   }
 }
 

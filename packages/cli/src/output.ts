@@ -26,13 +26,17 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 /** For a command whose work matters more than its output: it goes on, or stops in order, with nobody reading. */
-export function surviveWithoutReader(): void {
-  onReaderGone = () => undefined;
+export function surviveWithoutReader(stop: () => void = () => undefined): void {
+  onReaderGone = stop;
 }
 
 /** O1: resolves when the stream takes more. */
 async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
-  if (!stream.write(data)) await once(stream, "drain");
+  // Its reader went away, and the command goes on: nothing would ever drain.
+  if (stream.destroyed || stream.write(data)) return;
+  await once(stream, "drain").catch((error: NodeJS.ErrnoException) => {
+    if (!readerGone.has(error.code ?? "")) throw error;
+  });
 }
 export const writeStdout = (data: string | Uint8Array): Promise<void> => write(process.stdout, data);
 export const writeStderr = (data: string | Uint8Array): Promise<void> => write(process.stderr, data);

@@ -57,6 +57,7 @@ describe("commands that talk to the server", () => {
     "deployment",
     "sandbox",
     "secret",
+    "workspace",
     "api-key",
   ]);
   it.each(

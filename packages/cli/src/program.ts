@@ -22,6 +22,7 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   task: () => import("./commands/task.ts"),
   session: () => import("./commands/session.ts"),
   run: () => import("./commands/run.ts"),
+  workspace: () => import("./commands/workspace.ts"),
   token: () => import("./commands/token.ts"),
   deployment: () => import("./commands/deployment.ts"),
   sandbox: () => import("./commands/sandbox.ts"),
@@ -44,6 +45,8 @@ export async function createProgram(names: readonly string[] = Object.keys(group
     .version(cliVersion, "-V, --version", "print the version")
     .helpCommand("help [command]", "show the help of a command")
     .helpOption("-h, --help", "show help")
+    // `--version` behind a command is that command's own.
+    .enablePositionalOptions()
     .showHelpAfterError("hint: add --help to see the options and an example")
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", overview)
@@ -91,4 +94,5 @@ Start here:
 
 Environment: HELMR_API_URL, HELMR_API_KEY, HELMR_PROJECT, HELMR_ENVIRONMENT, NO_COLOR, HELMR_DEBUG.
 Exit codes: 0 done (a run waited for: succeeded), 1 failed, 2 usage, 3 not found, 4 not allowed, 5 run cancelled,
-6 run expired, 7 server unreachable, 8 request refused, 124 wait timed out, 130 interrupted.`;
+6 run expired, 7 server unreachable, 8 request refused, 124 wait timed out, 125 command in a workspace not run, 130
+interrupted; \`helmr workspace exec\` ends as its command does.`;

@@ -18,6 +18,8 @@ export interface RequestOptions {
   /** Sent as JSON. */
   readonly body?: unknown;
   readonly form?: FormData;
+  /** Sent as they are; a stream is asked for one chunk at a time. */
+  readonly bytes?: Uint8Array | ReadableStream<Uint8Array>;
   readonly timeoutMs?: number;
 }
 /** The answer is checked with this schema and returned as received, with what newer servers add. */
@@ -30,12 +32,14 @@ export interface ApiClient {
   readonly signal: AbortSignal;
   get<N extends SchemaName>(path: string, options: Answered<N>): Promise<Shape<N>>;
   send<N extends SchemaName>(
-    method: "POST" | "PUT" | "PATCH",
+    method: "POST" | "PUT" | "PATCH" | "DELETE",
     path: string,
     options: Answered<N>,
   ): Promise<Shape<N>>;
   /** The answer has no body. */
   remove(path: string, query?: RequestOptions["query"]): Promise<void>;
+  /** An answer of bytes, as soon as the server begins to send it; the caller reads or cancels its body. */
+  open(path: string, options?: RequestOptions): Promise<Response>;
   /** The answer itself, whatever its status. */
   raw(
     method: string,
@@ -72,16 +76,22 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     for (const [name, value] of Object.entries(request.query ?? {})) {
       if (value !== undefined) target.searchParams.set(name, String(value));
     }
-    const body = request.form ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
+    const body =
+      request.form ??
+      request.bytes ??
+      (request.body === undefined ? undefined : JSON.stringify(request.body));
     try {
       return await fetch(target, {
         method,
         headers: {
           ...headers,
           ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+          ...(request.bytes === undefined ? {} : { "content-type": "application/octet-stream" }),
           ...request.headers,
         },
         ...(body === undefined ? {} : { body }),
+        // fetch asks for this word where the body is a stream.
+        ...(body instanceof ReadableStream ? { duplex: "half" as const } : {}),
         redirect: "error",
         signal,
       });
@@ -111,6 +121,20 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     signal: options.signal,
     raw,
     send: once,
+    async open(path, request = {}) {
+      const limit = new AbortController();
+      const timer = setTimeout(
+        () => limit.abort(new DOMException("no answer", "TimeoutError")),
+        request.timeoutMs ?? requestTimeoutMs,
+      );
+      try {
+        const response = await raw("GET", path, request, AbortSignal.any([options.signal, limit.signal]));
+        if (!response.ok) throw await responseError(response);
+        return response;
+      } finally {
+        clearTimeout(timer);
+      }
+    },
     async get(path, request) {
       for (let attempt = 1; ; attempt += 1) {
         try {

@@ -21,6 +21,7 @@ export async function responseError(response: Response): Promise<CliError> {
   return new CliError(code === undefined ? text : `${text} (${code})`, {
     exitCode: exitCodeOf(response.status),
     hint: (code === undefined ? undefined : codeHints[code]) ?? statusHints[response.status],
+    ...(code === undefined ? {} : { code }),
     cause: response,
   });
 }
@@ -67,5 +68,13 @@ const codeHints: Readonly<Record<string, string>> = {
   idempotency_external_id_mismatch: "the idempotency key belongs to a session with another external id",
   idempotency_pending: "the same start is under way elsewhere: try again in a moment",
   close_run_active: "wait for the run with `helmr run wait`, or cancel with `helmr session cancel`",
+  workspace_writer_active:
+    "one command or terminal at a time: `helmr workspace exec list` and `helmr workspace pty list` show which",
+  workspace_in_use:
+    "`helmr workspace stop <workspace>` saves and ends its live copy; a run has to end, or `helmr run cancel <run>`",
+  workspace_not_active:
+    "`helmr workspace get <workspace>` shows its state; `helmr workspace fork` makes a usable copy",
+  workspace_not_live:
+    "leave --live out to read the saved files, or `helmr workspace materialize <workspace> --wait`",
   workspace_sandbox_incompatible: "use a workspace made from the task's sandbox, or leave --workspace-id out",
 };

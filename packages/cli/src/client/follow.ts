@@ -7,18 +7,14 @@
  * F3  it ends: reconnects are 1 s apart, and five minutes without an answer are an error.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { createParser, type EventSourceMessage } from "eventsource-parser";
+import type { EventSourceMessage } from "eventsource-parser";
 import { CliError, exitCodes } from "../errors.ts";
 import { type ApiClient, isTransient } from "./api-client.ts";
-import { responseError, unreachable } from "./api-error.ts";
+import { frames } from "./frames.ts";
 import { checked, type SchemaName, type Shape } from "./wire.ts";
 
 const usualReconnectDelayMs = 1000;
 const outageLimitMs = 5 * 60_000;
-/** The server sends a comment at least every 25 s; three missed ones mean that the connection is dead. */
-const silenceLimitMs = 80_000;
-/** Contract 12: a line is at most 1 MiB; a frame holds one line of data and two short ones. */
-const frameLimitChars = 2 * 1024 * 1024;
 
 export interface FollowOptions<N extends SchemaName> {
   readonly api: ApiClient;
@@ -68,42 +64,13 @@ export async function* follow<N extends SchemaName>(options: FollowOptions<N>): 
 }
 
 /** The frames of one connection; ends where the server ends it, throws a transient error where it breaks. */
-async function* connect<N extends SchemaName>(
+function connect<N extends SchemaName>(
   options: FollowOptions<N>,
   cursor: number,
-  outer: AbortSignal,
+  signal: AbortSignal,
 ): AsyncGenerator<EventSourceMessage> {
-  const silence = new AbortController();
-  const timer = setTimeout(
-    () => silence.abort(new DOMException("the stream fell silent", "TimeoutError")),
-    silenceLimitMs,
-  );
-  const signal = AbortSignal.any([outer, silence.signal]);
-  try {
-    const headers = {
-      accept: "text/event-stream",
-      ...(cursor === 0 ? {} : { "last-event-id": String(cursor) }),
-    };
-    const response = await options.api.raw("GET", options.path, { query: { follow: 1 }, headers }, signal);
-    if (!response.ok) throw await responseError(response);
-    const frames: EventSourceMessage[] = [];
-    const parser = createParser({ onEvent: (event) => frames.push(event), maxBufferSize: frameLimitChars });
-    const decoder = new TextDecoder();
-    const body = response.body?.getReader();
-    for (;;) {
-      const chunk = await body?.read().catch((error: unknown) => {
-        throw unreachable(options.api.url, error);
-      });
-      if (chunk === undefined || chunk.done) return;
-      timer.refresh();
-      parser.feed(decoder.decode(chunk.value, { stream: true }));
-      yield* frames.splice(0);
-    }
-  } finally {
-    clearTimeout(timer);
-    // Frees the socket when the reader stops early.
-    silence.abort();
-  }
+  const headers: Record<string, string> = cursor === 0 ? {} : { "last-event-id": String(cursor) };
+  return frames({ api: options.api, path: options.path, query: { follow: 1 }, headers, signal });
 }
 
 function frameId(frame: EventSourceMessage): number {
@@ -126,7 +93,7 @@ function parseItem<N extends SchemaName>(
   return checked(options.schema, value, `GET /api${options.path}`);
 }
 
-function protocolError(what: string): CliError {
+export function protocolError(what: string): CliError {
   return new CliError(`the server's stream is not understood: ${what}`, {
     exitCode: exitCodes.unavailable,
     hint: "the command and the server may be of different versions: update the older one",

@@ -30,6 +30,12 @@ type Api = typeof import("@helmr/api");
 /** Names of the schemas an answer can be checked with. */
 export type SchemaName = { [K in keyof Api]: Api[K] extends z.ZodType ? K : never }[keyof Api];
 export type Shape<N extends SchemaName> = z.infer<Api[N]>;
+export type Workspace = Shape<"workspace">;
+export type WorkspaceExec = Shape<"exec">;
+export type WorkspacePty = Shape<"pty">;
+export type WorkspaceVersion = Shape<"workspaceVersion">;
+export type WorkspaceEntry = Shape<"workspaceEntry">;
+export type WorkspaceChange = Shape<"workspaceChange">;
 export type AuditRecord = Shape<"auditRecord">;
 export type OwnOrganization = Shape<"ownOrganization">;
 

@@ -11,6 +11,7 @@ import { usageError } from "../errors.ts";
 import { note, writeFields, writeJson, writeJsonLine } from "../output.ts";
 import { writeLogFrame, writeOutcome } from "../run-view.ts";
 import { integer, jsonObject, jsonValue, repeated, seconds } from "../values.ts";
+import { workspaceId } from "../workspace/address.ts";
 
 interface StartOptions extends EnvironmentOptions {
   readonly payload?: string;
@@ -26,6 +27,7 @@ interface StartOptions extends EnvironmentOptions {
   readonly concurrencyKey?: string;
   readonly retry?: string;
   readonly expiresAt?: string;
+  readonly workspace?: string;
   readonly workspaceId?: string;
   readonly wait?: boolean;
   readonly follow?: boolean;
@@ -61,7 +63,8 @@ export function registerSessionStart(group: Command): void {
     .option("--concurrency-key <key>", "queue limits count per key")
     .option("--retry <json>", `a retry policy, such as '{"maxAttempts":3}'`)
     .option("--expires-at <time>", "when the session expires, such as 2027-01-31T12:00:00Z")
-    .option("--workspace-id <id>", "attach this workspace instead of a new one")
+    .option("--workspace <workspace>", "work in this workspace, by id or external id, instead of a new one")
+    .option("--workspace-id <id>", "the same by id")
     .option("-w, --wait", "wait until the run is over and print its output")
     .option("-f, --follow", "as --wait, with the run's logs as they come")
     .addOption(timeoutOption("with --wait: give up after this long with exit code 124", "24h"))
@@ -69,14 +72,15 @@ export function registerSessionStart(group: Command): void {
 }
 
 const start = async (task: string, options: StartOptions): Promise<void> => {
-  const body = await startBody(task, options);
+  const given = await startBody(task, options);
   let runId: string | undefined;
   const hint = () =>
     runId && `the run goes on; \`helmr run logs ${runId} --follow\` or \`helmr run cancel ${runId}\``;
   await withApi(
     options,
     async (api) => {
-      const started = await startSession(api, body);
+      const workspace = options.workspace && { workspace_id: await workspaceId(api, options.workspace) };
+      const started = await startSession(api, { ...given, ...workspace });
       runId = started.run.id;
       if (options.follow) return followStarted(api, started, options);
       if (options.wait) return waitForStarted(api, started, options);
@@ -99,6 +103,8 @@ async function startBody(task: string, options: StartOptions): Promise<Record<st
   if (options.idempotencyKeyTtl !== undefined && options.idempotencyKey === undefined) {
     throw usageError("--idempotency-key-ttl needs --idempotency-key");
   }
+  if (options.workspace !== undefined && options.workspaceId !== undefined)
+    throw usageError("--workspace and --workspace-id are the same: give one of them");
   return {
     task_id: task,
     payload: options.payload === undefined ? undefined : await jsonValue(options.payload, "--payload"),

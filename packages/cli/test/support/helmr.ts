@@ -15,7 +15,7 @@ export interface Result {
 
 export interface Options {
   readonly url?: string;
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
