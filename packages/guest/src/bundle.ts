@@ -1,6 +1,6 @@
 /**
- * Builds what is mounted at /opt/helmr: agent, task host and indexer as plain ESM for Node 22.18, the addon that reseeds
- * OpenSSL, that of terminals, and the SDK package.
+ * Builds what is mounted at /opt/helmr: agent, task host and indexer as plain ESM for Node 22.18, the addons
+ * (native/), and the SDK package.
  *
  * I1  The folder is complete or absent: it is built aside and renamed into place.
  * I2  A folder with the same digest is left untouched, because guests may have it mounted.
@@ -21,7 +21,7 @@ const digestFile = "DIGEST";
 /** Part of the digest: what was built before its times were fixed is built again. */
 const format = "2";
 /** Both: the folder may be mounted into a guest of another architecture than its maker's (QEMU). */
-const addons = ["reseed-x64.node", "reseed-arm64.node", "pty-x64.node", "pty-arm64.node"];
+const addons = ["reseed-x64.node", "reseed-arm64.node", "spawn-x64.node", "spawn-arm64.node"];
 
 /** Write the bundle to `outDir`. Takes about half a second, or two when the SDK's declarations must be made. */
 export async function buildGuestBundle(outDir: string): Promise<GuestBundle> {

@@ -54,6 +54,33 @@ describe("a command", () => {
     expect(stdout).toBe("from the image, mine, /tmp\n");
   });
 
+  it("has three descriptors, pipes that /dev/stdout and /dev/stderr can be opened on", async () => {
+    const script = "echo /proc/self/fd/*; echo out > /dev/stdout; echo err > /dev/stderr";
+    // The fourth is the shell's own, of the folder it lists.
+    expect(await guest.exec(["sh", "-c", script])).toMatchObject({
+      stdout: "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\nout\n",
+      stderr: "err\n",
+    });
+  });
+
+  it("ends by SIGPIPE, which the agent ignores", async () => {
+    const { end } = await guest.exec(["sh", "-c", "kill -PIPE $$; echo ignored"]);
+    expect(end).toEqual({ kind: "signalled", signal: "SIGPIPE" });
+  });
+
+  it("leaves no descriptor behind in the agent, started or not", async () => {
+    // The agent is the parent.
+    const count = async () => Number(await guest.shell("ls /proc/$PPID/fd | wc -l"));
+    const before = await count();
+    for (let n = 0; n < 20; n += 1) {
+      await guest.exec(["cat"], { stdin: "pipe" }, (handle) => handle.closeInput());
+      await guest.exec(["no-such-command"], { stdin: "pipe" });
+      await guest.terminal({ argv: ["true"] }).closed;
+      await guest.terminal({ argv: ["no-such-command"] }).closed;
+    }
+    await vi.waitUntil(async () => (await count()) <= before, { timeout: 30_000 });
+  });
+
   it("takes 10 MiB of bytes and gives them back", async () => {
     const input = randomBytes(10 * 1024 * 1024);
     const received: Buffer[] = [];
@@ -131,7 +158,7 @@ describe("a command", () => {
     ["no such folder", { argv: ["true"], cwd: "/no/such" }, "no folder /no/such"],
     ["no such user", { argv: ["true"], user: "nobody-here" }, 'no user "nobody-here"'],
     ["not executable", { argv: ["/etc/passwd"] }, "may not execute"],
-    ["a NUL character", { argv: ["echo", "a\0b"] }, "null bytes"],
+    ["a NUL character", { argv: ["echo", "a\0b"] }, "NUL"],
   ])("that cannot be started says why: %s", async (_, changes, text) => {
     const { end } = await guest.exec(changes.argv, changes);
     expect(end).toMatchObject({ kind: "failed", error: expect.stringContaining(text) });
@@ -211,6 +238,43 @@ describe("backpressure", () => {
     await vi.waitUntil(() => bytes > 20 * limits.commandWindowBytes, { timeout: 60_000 });
     flood.signal("SIGKILL");
     expect(await ended.promise).toEqual({ kind: "signalled", signal: "SIGKILL" });
+  });
+
+  it("of many commands that nobody reads costs the agent and the worker no more than their windows", async () => {
+    const agentMib = async () =>
+      Number(/VmRSS:\s+(\d+) kB/.exec(await guest.shell("cat /proc/$PPID/status"))?.[1]) / 1024;
+    const workerMib = () => process.memoryUsage().rss / 1024 / 1024;
+    const gate = Promise.withResolvers<void>();
+    const before = { agent: await agentMib(), worker: workerMib() };
+    const started = Array.from({ length: 30 }, () => Promise.withResolvers<void>());
+    const ended = started.map(async ({ resolve }, n) => {
+      const end = Promise.withResolvers<unknown>();
+      const id = `held-${n}`;
+      const handle = guest.commands.startExec(
+        { id, argv: ["yes", "y".repeat(1000)], cwd: "/", stdin: "pipe" },
+        {
+          onOutput: () => {
+            resolve();
+            return gate.promise;
+          },
+          onExited: end.resolve,
+        },
+      );
+      handle.write(Buffer.alloc(8 * limits.commandWindowBytes)).catch(() => undefined);
+      await gate.promise;
+      handle.signal("SIGKILL");
+      return end.promise;
+    });
+    await Promise.all(started.map(({ promise }) => promise));
+    // All that could be sent would be gigabytes by now.
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    // Two windows for each command, and what a collector leaves lying about.
+    expect((await agentMib()) - before.agent).toBeLessThan(120);
+    expect(workerMib() - before.worker).toBeLessThan(200);
+    gate.resolve();
+    expect(new Set((await Promise.all(ended)).map((end) => JSON.stringify(end)))).toEqual(
+      new Set(['{"kind":"signalled","signal":"SIGKILL"}']),
+    );
   });
 
   it("keeps what a command wrote before its end for a reader that comes late", async () => {

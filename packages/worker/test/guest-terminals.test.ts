@@ -149,7 +149,7 @@ describe("a terminal", () => {
 
   it("belongs to the user it is told; whose shell lets nobody in gets another", async () => {
     const terminal = await open({ user: "nobody", cwd: "/" });
-    await terminal.type("id -u; echo $SHELL; echo typed > /dev/tty; echo end\r");
+    await terminal.type("id -u; echo $SHELL; echo typed > $(tty); echo end\r");
     expect(await terminal.until(/\nend\r\n/)).toMatch(/\n65534\r\n\/bin\/bash\r\ntyped\r\n/);
   });
 });

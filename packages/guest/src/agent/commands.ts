@@ -12,24 +12,24 @@
  *  E3  Memory: of input at most the window, of output the two streams' buffers. A program that closed its input or has
  *      ended takes what still comes.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { statSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable } from "node:stream";
 import type { GuestMessage, WorkerMessage } from "@helmr/guest-protocol";
 import { boundedText } from "../task-error.ts";
+import { type PipedProcess, startPiped } from "./command-pipes.ts";
 import { Consumption } from "./consumption.ts";
 import { CreditedOutput } from "./credited-output.ts";
 import { signalSession, trySignal } from "./kill.ts";
 import { type Operators, operatorProcess } from "./operators.ts";
+import { programFile, startText } from "./programs.ts";
+import type { Spawner } from "./spawn.ts";
 import type { GuestUser } from "./users.ts";
 
 type ExecStart = Extract<WorkerMessage, { type: "exec.start" }>;
 type ExecEnd = Pick<Extract<GuestMessage, { type: "exec.exited" }>, "code" | "signal" | "error">;
 
 interface RunningCommand {
-  readonly child: ChildProcess;
-  readonly pid: number;
+  readonly process: PipedProcess;
   readonly output: { readonly stdout: CreditedOutput; readonly stderr: CreditedOutput };
   readonly input: Consumption;
   ended: boolean;
@@ -37,6 +37,8 @@ interface RunningCommand {
 
 export interface CommandsOptions {
   readonly operators: Operators;
+  /** Loads the addon; throws where it cannot be loaded. */
+  readonly spawner: () => Spawner;
   readonly image: { readonly user: GuestUser | undefined; readonly env: Readonly<Record<string, string>> };
   readonly send: (message: GuestMessage) => Promise<void>;
 }
@@ -61,15 +63,17 @@ export class Commands {
     const command = this.#running.get(execId);
     if (command === undefined) return;
     command.input.take(data.length);
-    const { stdin } = command.child;
-    if (stdin === null || !stdin.writable)
+    const { stdin } = command.process;
+    if (stdin?.writable !== true)
       command.input.done(data.length); // E3
     // Called with an error, too, when the program closes its end.
     else stdin.write(data, () => command.input.done(data.length));
   }
 
   closeInput(execId: string): void {
-    this.#running.get(execId)?.child.stdin?.end();
+    const stdin = this.#running.get(execId)?.process.stdin;
+    // A pipe has no half to shut down: it is closed once all is written.
+    stdin?.end(() => stdin.destroy());
   }
 
   grant(execId: string, stream: "stdout" | "stderr", bytes: number): void {
@@ -80,65 +84,53 @@ export class Commands {
   signal(execId: string, name: string): void {
     const command = this.#running.get(execId);
     if (command === undefined || command.ended || !isSignal(name)) return;
-    if (name === "SIGKILL") signalSession(command.pid, name);
-    trySignal(-command.pid, name);
+    if (name === "SIGKILL") signalSession(command.process.pid, name);
+    trySignal(-command.process.pid, name);
   }
 
   async #run(message: ExecStart): Promise<ExecEnd> {
-    const { operators, image, send } = this.#options;
+    const { operators, send } = this.#options;
     const execId = message.exec_id;
     operators.admit(execId);
-    const { user, env } = operatorProcess(image, message, execId);
-    const [command = "", ...args] = message.argv;
-    const child = spawn(command, args, {
-      cwd: message.cwd,
-      env,
-      detached: true,
-      stdio: [message.stdin === "pipe" ? "pipe" : "ignore", "pipe", "pipe"],
-      ...(user === undefined ? {} : { uid: user.uid, gid: user.gid }),
-    });
-    const exited = new Promise<ExecEnd>((resolve, reject) => {
-      child.once("error", (error) => reject(startError(error, message)));
-      child.once("exit", (code, signal) => resolve({ code: code ?? undefined, signal: signal ?? undefined }));
-    });
-    const { pid, stdout, stderr } = child;
-    if (pid === undefined || stdout === null || stderr === null) return exited;
+    const process = this.#spawn(message);
     // The program closed its input: `write` sees that it takes no more.
-    child.stdin?.on("error", () => undefined);
+    process.stdin?.on("error", () => undefined);
+    const started = send({ type: "exec.started", exec_id: execId, pid: process.pid });
     const relay = (stream: "stdout" | "stderr", source: Readable): CreditedOutput =>
       new CreditedOutput(source, (data) => send({ type: "exec.output", exec_id: execId, stream, data }));
-    const started = send({ type: "exec.started", exec_id: execId, pid });
-    const output = { stdout: relay("stdout", stdout), stderr: relay("stderr", stderr) };
+    const output = { stdout: relay("stdout", process.stdout), stderr: relay("stderr", process.stderr) };
     const input = new Consumption((bytes) => {
       send({ type: "exec.stdin_consumed", exec_id: execId, bytes }).catch(() => undefined);
     });
-    const running: RunningCommand = { child, pid, output, input, ended: false };
+    const running: RunningCommand = { process, output, input, ended: false };
     this.#running.set(execId, running);
-    operators.started(execId, pid);
+    operators.started(execId, process.pid);
     try {
       await started;
-      const end = await exited;
+      const end = await process.ended;
       running.ended = true;
-      child.stdin?.destroy();
+      process.stdin?.destroy();
       output.stdout.programEnded();
       output.stderr.programEnded();
       await Promise.all([output.stdout.ended, output.stderr.ended]);
       return end;
     } finally {
       this.#running.delete(execId);
-      operators.ended(execId, pid);
+      operators.ended(execId, process.pid);
     }
   }
-}
 
-function startError(error: Error, { argv: [command], cwd, user }: ExecStart): Error {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code !== "ENOENT" && code !== "EACCES" && code !== "ENOTDIR") return error;
-  const folder = statSync(cwd, { throwIfNoEntry: false });
-  if (folder?.isDirectory() !== true) return new Error(`${code}: the guest has no folder ${cwd}.`);
-  if (code === "ENOENT") return new Error(`ENOENT: the guest has no command "${command}".`);
-  const who = user === undefined ? "The image's user" : `User ${user}`;
-  return new Error(`${code}: ${who} may not execute "${command}", or not enter ${cwd}.`);
+  #spawn(message: ExecStart): PipedProcess {
+    const { argv, cwd } = message;
+    const { user, env } = operatorProcess(this.#options.image, message, message.exec_id);
+    const [command = ""] = argv;
+    try {
+      const request = { file: programFile(command, env.PATH ?? "", cwd), argv, env, cwd, user };
+      return startPiped(this.#options.spawner(), request, message.stdin === "pipe");
+    } catch (error) {
+      throw new Error(startText(error as Error, { argv, cwd, user }));
+    }
+  }
 }
 
 function isSignal(name: string): name is NodeJS.Signals {

@@ -52,12 +52,23 @@ export interface OperatorProcess {
   readonly env: Record<string, string>;
 }
 
-/** `image`: its user and environment; `user`, when given, takes that user's place. Throws for an unknown user. */
+export interface OperatorRequest {
+  readonly argv?: readonly string[] | undefined;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly user?: string | undefined;
+}
+
+/** `image`: its user and environment; the request's user takes that user's place. Throws an Error for the operator. */
 export function operatorProcess(
   image: { readonly user: GuestUser | undefined; readonly env: Readonly<Record<string, string>> },
-  request: { readonly user?: string | undefined; readonly env: Readonly<Record<string, string>> },
+  request: OperatorRequest,
   id: string,
 ): OperatorProcess {
+  const texts = [...(request.argv ?? []), request.cwd, ...Object.entries(request.env).flat()];
+  if (texts.some((text) => text.includes("\0"))) {
+    throw new Error("A NUL character in the command, its folder or its environment.");
+  }
   const other = request.user === undefined ? undefined : resolveUser(request.user);
   const home = other === undefined ? {} : { HOME: other.home };
   return {

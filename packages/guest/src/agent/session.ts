@@ -29,6 +29,7 @@ import { killSessionTree } from "./kill.ts";
 import { Operators } from "./operators.ts";
 import { type ActiveRun, startRun } from "./run.ts";
 import { placeSecrets } from "./secrets.ts";
+import { Spawner } from "./spawn.ts";
 import type { GuestProcess, ProcessExit } from "./task-process.ts";
 import { Terminals } from "./terminals.ts";
 import type { GuestUser } from "./users.ts";
@@ -66,13 +67,18 @@ export class AgentSession {
     this.#options = options;
     this.#host = options.host;
     const { env, user, helmrFolder } = options;
+    let spawner: Spawner | undefined;
     const shared = {
       operators: this.#operators,
+      spawner: () => {
+        spawner ??= new Spawner(helmrFolder);
+        return spawner;
+      },
       image: { env, user },
       send: (message: GuestMessage) => this.#send(message),
     };
     this.#commands = new Commands(shared);
-    this.#terminals = new Terminals({ ...shared, helmrFolder });
+    this.#terminals = new Terminals(shared);
   }
 
   /** Wait for the task host and report `ready`. */

@@ -12,7 +12,7 @@
  *  T2  Writing to a terminal never blocks the agent: what its program does not read waits here, at most the window.
  *  T3  The file descriptor belongs to the stream: it is used only while that is not destroyed.
  */
-import { constants } from "node:os";
+import { closeSync } from "node:fs";
 import { ReadStream } from "node:tty";
 import type { GuestMessage, WorkerMessage } from "@helmr/guest-protocol";
 import { boundedText } from "../task-error.ts";
@@ -20,8 +20,9 @@ import { Consumption } from "./consumption.ts";
 import { CreditedOutput } from "./credited-output.ts";
 import { signalSession } from "./kill.ts";
 import { type Operators, operatorProcess } from "./operators.ts";
-import { executableOf, requireFolder, shellOf } from "./programs.ts";
-import { type PtyBinary, ptyBinary } from "./pty-native.ts";
+import { programFile, shellOf, startText } from "./programs.ts";
+import { openPseudoTerminal, setSize } from "./pseudo-terminal.ts";
+import type { ProcessEnd, Spawner } from "./spawn.ts";
 import { TerminalInput } from "./terminal-input.ts";
 import type { GuestUser } from "./users.ts";
 
@@ -34,7 +35,6 @@ interface OpenTerminal {
   readonly pid: number;
   readonly fd: number;
   readonly stream: ReadStream;
-  readonly binary: PtyBinary;
   readonly output: CreditedOutput;
   readonly input: TerminalInput;
   ended: boolean;
@@ -43,8 +43,9 @@ interface OpenTerminal {
 
 export interface TerminalsOptions {
   readonly operators: Operators;
+  /** Loads the addon; throws where it cannot be loaded. */
+  readonly spawner: () => Spawner;
   readonly image: { readonly user: GuestUser | undefined; readonly env: Readonly<Record<string, string>> };
-  readonly helmrFolder: string;
   readonly send: (message: GuestMessage) => Promise<void>;
 }
 
@@ -72,7 +73,7 @@ export class Terminals {
   resize(ptyId: string, cols: number, rows: number): void {
     const terminal = this.#open.get(ptyId);
     if (terminal === undefined) return;
-    if (!terminal.stream.destroyed) terminal.binary.resize(terminal.fd, cols, rows); // T3
+    if (!terminal.stream.destroyed) setSize(this.#options.spawner(), terminal.fd, cols, rows); // T3
     this.#options.send({ type: "pty.resized", pty_id: ptyId, cols, rows }).catch(() => undefined);
   }
 
@@ -94,7 +95,7 @@ export class Terminals {
     const { operators, send } = this.#options;
     const id = message.pty_id;
     operators.admit(id);
-    const { terminal, exited } = this.#fork(message);
+    const { terminal, exited } = this.#spawn(message);
     this.#open.set(id, terminal);
     operators.started(id, terminal.pid);
     try {
@@ -115,13 +116,13 @@ export class Terminals {
     }
   }
 
-  #fork(message: PtyStart): { terminal: OpenTerminal; exited: Promise<PtyEnd> } {
-    const { image, helmrFolder, send } = this.#options;
-    const id = message.pty_id;
-    const binary = ptyBinary(helmrFolder);
+  #spawn(message: PtyStart): { terminal: OpenTerminal; exited: Promise<ProcessEnd> } {
+    const { image, send } = this.#options;
+    const { pty_id: id, cols, rows, cwd } = message;
     const { user, env: operatorEnv } = operatorProcess(image, message, id);
     const shell = shellOf(user);
-    const [command = shell, ...args] = message.argv ?? [];
+    const argv = message.argv ?? (shell === undefined ? [] : [shell]);
+    const [command] = argv;
     if (command === undefined) {
       throw new Error(
         "The image has no shell (/bin/bash, /bin/sh): name the program the terminal is to start.",
@@ -132,45 +133,24 @@ export class Terminals {
       ...(shell === undefined ? {} : { SHELL: shell }),
       ...operatorEnv,
     };
-    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    // As for a command, where Node checks it; here the text would end there.
-    if ([command, message.cwd, ...args, ...variables].some((text) => text.includes("\0"))) {
-      throw new Error("A NUL character in the command, its folder or its environment.");
+    const file = programFile(command, env.PATH ?? "", cwd);
+    const spawner = this.#options.spawner();
+    const { master: fd, slave } = openPseudoTerminal(spawner, { cols, rows, user });
+    let started: { readonly pid: number; readonly ended: Promise<ProcessEnd> };
+    try {
+      const stdio = { stdin: slave, stdout: slave, stderr: slave, terminal: true };
+      started = spawner.start({ file, argv, env, cwd, user, ...stdio });
+    } catch (error) {
+      closeSync(fd);
+      throw new Error(startText(error as Error, { argv, cwd, user }));
     }
-    // The child would say so, too, but on its terminal.
-    requireFolder(message.cwd);
-    const file = executableOf(command, env.PATH ?? "", message.cwd);
-    const { promise: exited, resolve } = Promise.withResolvers<PtyEnd>();
-    const { fd, pid } = binary.fork(
-      file,
-      args,
-      variables,
-      message.cwd,
-      message.cols,
-      message.rows,
-      user?.uid ?? -1,
-      user?.gid ?? -1,
-      true,
-      "",
-      (code, signal) => resolve(signal === 0 ? { code } : { signal: signalName(signal) }),
-    );
     const stream = new ReadStream(fd);
-    const input = new TerminalInput(
-      stream,
-      fd,
-      new Consumption((bytes) => {
-        send({ type: "pty.input_consumed", pty_id: id, bytes }).catch(() => undefined);
-      }),
-    );
+    const consumption = new Consumption((bytes) => {
+      send({ type: "pty.input_consumed", pty_id: id, bytes }).catch(() => undefined);
+    });
+    const input = new TerminalInput(stream, fd, consumption);
     const output = new CreditedOutput(stream, (data) => send({ type: "pty.output", pty_id: id, data }));
-    return {
-      terminal: { pid, fd, stream, binary, output, input, ended: false, killTimer: undefined },
-      exited,
-    };
+    const { pid, ended: exited } = started;
+    return { terminal: { pid, fd, stream, output, input, ended: false, killTimer: undefined }, exited };
   }
-}
-
-function signalName(number: number): string {
-  const found = Object.entries(constants.signals).find(([, value]) => value === number);
-  return found?.[0] ?? `signal ${number}`;
 }
