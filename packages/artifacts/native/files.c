@@ -3,6 +3,9 @@
  *   call(number, ...up to 6 arguments) -> the system call's result, or -errno. Numbers pass as they are, a Uint8Array as its address.
  *   scan(directoryFd, out) -> bytes of records of the next entries, 0 at the end, or -errno. One getdents64, and a statx of each.
  *   stat(directoryFd, name ending in NUL, out) -> 0 or -errno. An empty name is the descriptor itself.
+ *   compare(directoryFd, device as in a record, names, starts, entries, stats, out) -> 0 or -errno. For each of `entries` the name
+ *     from starts[entry] to starts[entry + 1] is looked at: out is 0 when it is gone, on another device or differs in bytes 40 to 80 of its
+ *     record from stats[entry], 1 when it is the same, 2 when it is the same and has several links.
  *
  * A record, little-endian, padded to 8 bytes: u16 length, u16 name length, i32 0 or -errno of statx, u32 mode, links, uid, gid,
  * major and minor of the device, u64 blocks of 512 bytes, inode, size, i64 seconds of mtime, of ctime, u32 nanoseconds of mtime, of
@@ -182,6 +185,45 @@ static napi_value scan(napi_env env, napi_callback_info info) {
   return number(env, (i64)written);
 }
 
+static int is_array(napi_env env, napi_value value, void **data, u64 *length) {
+  return napi_get_buffer_info(env, value, data, length) == 0;
+}
+
+static napi_value compare(napi_env env, napi_callback_info info) {
+  __attribute__((aligned(8))) u8 found[RECORD_HEAD];
+  u8 name[256];
+  napi_value given[7];
+  u64 count = 7, device_bytes = 0, names_bytes = 0, starts_bytes = 0, entries_bytes = 0, stats_bytes = 0, room = 0;
+  i64 directory = 0;
+  u32 *device = 0, *starts = 0, *entries = 0, *stats = 0;
+  u8 *names = 0, *out = 0;
+  if (napi_get_cb_info(env, info, &count, given, 0, 0) != 0 || count != 7 ||
+      napi_get_value_int64(env, given[0], &directory) != 0 ||
+      !is_array(env, given[1], (void **)&device, &device_bytes) || device_bytes < 8 ||
+      !is_array(env, given[2], (void **)&names, &names_bytes) ||
+      !is_array(env, given[3], (void **)&starts, &starts_bytes) ||
+      !is_array(env, given[4], (void **)&entries, &entries_bytes) ||
+      !is_array(env, given[5], (void **)&stats, &stats_bytes) || !is_array(env, given[6], (void **)&out, &room) ||
+      room < entries_bytes / 4)
+    return number(env, -EINVAL);
+  for (u64 i = 0; i < entries_bytes / 4; i += 1) {
+    u64 entry = entries[i];
+    if ((entry + 2) * 4 > starts_bytes || (entry + 1) * 40 > stats_bytes) return number(env, -EINVAL);
+    u64 start = starts[entry], end = starts[entry + 1];
+    if (start > end || end > names_bytes || end - start > 255) return number(env, -EINVAL);
+    for (u64 at = start; at < end; at += 1) name[at - start] = names[at];
+    name[end - start] = 0;
+    out[i] = 0;
+    if (put_stat(directory, name, found) < 0) continue;
+    u32 *words = (u32 *)found;
+    if (words[6] != device[0] || words[7] != device[1]) continue;
+    u32 differs = 0;
+    for (u64 word = 0; word < 10; word += 1) differs |= words[10 + word] ^ stats[entry * 10 + word];
+    if (differs == 0) out[i] = words[3] > 1 ? 2 : 1;
+  }
+  return number(env, 0);
+}
+
 static void export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
   napi_value function = 0;
   u64 length = 0;
@@ -196,5 +238,6 @@ __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_e
   export_function(env, exports, "call", call);
   export_function(env, exports, "stat", stat);
   export_function(env, exports, "scan", scan);
+  export_function(env, exports, "compare", compare);
   return exports;
 }

@@ -1,7 +1,7 @@
 /**
  * Which packs of the previous version are written anew, so that a chain of saves keeps few packs and little that nobody needs.
  *
- * R1 A pack of which less than half is live (refers to by a file of the new version) is rewritten.
+ * R1 A pack of which less than half is live (referred to by a file of the new version) is rewritten.
  * R2 Small packs, less than `packMinBytes` live, are sorted into classes that grow by `classGrowth` from `smallestClassBytes` on; a class with
  *    `classPacks` members is merged into what is one pack of a higher class.
  * R3 A save rewrites `maxMovedBytes` of live content at most, of packs with the least of it first; the rest waits for the next save.
@@ -12,6 +12,7 @@
 import type { ArtifactAccess } from "./artifact-access.ts";
 import type { ContentStore } from "./content-store.ts";
 import { packMaxBytes, packMinBytes } from "./format.ts";
+import type { Manifest } from "./manifest.ts";
 import { readPack } from "./pack-blocks.ts";
 
 const classPacks = 8;
@@ -25,14 +26,14 @@ interface PackUse {
   liveBytes: number;
 }
 
-/** Moves the pieces; `oldPacks` is how many packs the previous version has. Returns the bytes moved. */
+/** Moves pieces of the previous version that are `used` in the new one. Returns the bytes moved. */
 export async function compact(
   contents: ContentStore,
   used: Uint8Array,
-  oldPacks: number,
+  previous: Manifest,
   artifacts: ArtifactAccess,
 ): Promise<number> {
-  const uses = useOfPacks(contents, used, oldPacks);
+  const uses = useOfPacks(previous, used);
   let moved = 0;
   for (const use of packsToRewrite(uses, contents)) {
     if (moved + use.liveBytes > maxMovedBytes) break;
@@ -42,14 +43,13 @@ export async function compact(
   return moved;
 }
 
-function useOfPacks(contents: ContentStore, used: Uint8Array, oldPacks: number): PackUse[] {
-  const uses = Array.from({ length: oldPacks }, (_, pack): PackUse => ({ pack, pieces: [], liveBytes: 0 }));
-  for (let piece = 0; piece < used.length; piece += 1) {
+function useOfPacks(previous: Manifest, used: Uint8Array): PackUse[] {
+  const uses = previous.packs.map((_, pack): PackUse => ({ pack, pieces: [], liveBytes: 0 }));
+  for (let piece = 0; piece < previous.pieceLength.length; piece += 1) {
     if (used[piece] === 0) continue;
-    const use = uses[contents.blockPack.values[contents.pieceBlock.values[piece] as number] as number];
-    if (use === undefined) continue;
-    use.pieces.push(piece);
-    use.liveBytes += contents.pieceLength.values[piece] as number;
+    const use = uses[previous.blockPack[previous.pieceBlock[piece] as number] as number];
+    use?.pieces.push(piece);
+    if (use !== undefined) use.liveBytes += previous.pieceLength[piece] as number;
   }
   return uses.filter(({ liveBytes }) => liveBytes > 0);
 }

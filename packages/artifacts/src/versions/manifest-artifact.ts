@@ -14,9 +14,11 @@ import { Manifest } from "./manifest.ts";
 
 const magic = Buffer.from("HELMRWV1");
 const headMaxBytes = 1024;
-/** The whole of manifest and base must lie in the window for the base to be found: 2^27 bytes, the most that readers accept. */
-const windowLog = 27;
-const baseMaxBytes = 2 ** (windowLog - 2);
+/** Manifest and base must lie in the window together for the base to be found: 2^27 bytes, the most that readers accept. */
+const windowLogMax = 27;
+const baseMaxBytes = 2 ** (windowLogMax - 1) - 1024;
+/** A base is used while what differs takes less than this share of the columns; alone they take about three times as much. */
+const baseWorth = 1 / 8;
 
 export interface LoadedManifest {
   readonly digest: string;
@@ -32,13 +34,12 @@ export interface EncodedManifest {
   readonly base: LoadedManifest["base"];
 }
 
-/** With a base when that makes it a quarter at most of what it is alone. */
+/** With a base when that makes it small. */
 export function encodeManifest(raw: Buffer, previous: LoadedManifest | undefined): EncodedManifest {
   const base = baseOf(raw, previous);
   if (base !== undefined) {
     const bytes = artifact(raw, base);
-    // What the base alone took is not known here any more; three bytes in eight of the columns are digests and times.
-    if (bytes.length < raw.length / 8) return { digest: digestOf(bytes), bytes, base };
+    if (bytes.length < raw.length * baseWorth) return { digest: digestOf(bytes), bytes, base };
   }
   const bytes = artifact(raw, undefined);
   return { digest: digestOf(bytes), bytes, base: undefined };
@@ -53,16 +54,10 @@ function baseOf(raw: Buffer, previous: LoadedManifest | undefined): LoadedManife
 const digestOf = (bytes: Uint8Array) => `sha256:${hash("sha256", bytes, "hex")}`;
 
 function artifact(raw: Buffer, base: LoadedManifest["base"]): Uint8Array {
-  const params = {
-    [constants.ZSTD_c_compressionLevel]: base === undefined ? 3 : 1,
-    ...(base === undefined
-      ? {}
-      : {
-          [constants.ZSTD_c_windowLog]: windowLog,
-          [constants.ZSTD_c_enableLongDistanceMatching]: 1,
-        }),
-  };
-  const frame = zstdCompressSync(raw, { params, ...(base === undefined ? {} : { dictionary: base.raw }) });
+  const frame =
+    base === undefined
+      ? zstdCompressSync(raw, { params: { [constants.ZSTD_c_compressionLevel]: 1 } })
+      : zstdCompressSync(raw, { params: baseParameters(raw.length + base.raw.length), dictionary: base.raw });
   const head = Buffer.from(
     JSON.stringify({ rawBytes: raw.length, ...(base === undefined ? {} : { base: base.digest }) }),
   );
@@ -72,6 +67,20 @@ function artifact(raw: Buffer, base: LoadedManifest["base"]): Uint8Array {
   bytes.set(head, 12);
   bytes.set(frame, 12 + head.length);
   return bytes;
+}
+
+/**
+ * zstd sizes its tables for dictionaries of some KiB. Measured with a manifest of 50,000 files of which ten differ (4.6 MB, 2.0 MB alone):
+ * 237 KB with its own tables, 4.4 KB in 11 ms with a table of 2^20; no smaller with slower strategies.
+ */
+function baseParameters(bytes: number): Record<number, number> {
+  const log = Math.ceil(Math.log2(bytes + 1024));
+  return {
+    [constants.ZSTD_c_compressionLevel]: 1,
+    [constants.ZSTD_c_strategy]: constants.ZSTD_fast,
+    [constants.ZSTD_c_windowLog]: Math.min(windowLogMax, Math.max(17, log)),
+    [constants.ZSTD_c_hashLog]: Math.min(23, Math.max(16, log - 4)),
+  };
 }
 
 /** Fetches, verifies and checks. Rejects with a WorkspaceVersionError. */
@@ -128,7 +137,7 @@ function unpacked(digest: string, head: Head, bytes: Uint8Array, dictionary: Buf
   try {
     raw = zstdDecompressSync(bytes.subarray(head.frameStart), {
       maxOutputLength: Math.max(1, head.rawBytes),
-      params: { [constants.ZSTD_d_windowLogMax]: windowLog },
+      params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
       ...(dictionary === undefined ? {} : { dictionary }),
     });
   } catch (error) {

@@ -4,6 +4,7 @@ import { Growing, writeColumns } from "./columns.ts";
 import type { ContentStore } from "./content-store.ts";
 import { chunkBytes, type EntryMetadata, type LargeContent, S_IFMT, S_IFREG } from "./format.ts";
 import type { Manifest } from "./manifest.ts";
+import type { ExtendedAttribute } from "./syscalls.ts";
 
 export class ManifestBuilder {
   readonly #depth = new Growing(Uint16Array);
@@ -24,10 +25,14 @@ export class ManifestBuilder {
   readonly #large: LargeContent[];
   readonly #largeByDigest = new Map<string, number>();
   readonly #contents: ContentStore;
+  readonly #previous: Manifest | undefined;
+  readonly #sparse: ReturnType<typeof sparseOf>;
   sizeBytes = 0;
 
   constructor(contents: ContentStore, previous: Manifest | undefined) {
     this.#contents = contents;
+    this.#previous = previous;
+    this.#sparse = sparseOf(previous);
     this.#large = [...(previous?.large ?? [])];
     this.#large.forEach((large, index) => {
       this.#largeByDigest.set(large.sha256.toString("latin1"), index);
@@ -43,8 +48,7 @@ export class ManifestBuilder {
     const entry = this.count;
     this.#depth.push(depth);
     this.#nameLength.push(name.length);
-    this.#names.reserve(name.length);
-    for (let i = 0; i < name.length; i += 1) this.#names.push(name.charCodeAt(i));
+    this.#addName(name);
     this.#mode.push(metadata.mode);
     this.#uid.push(metadata.uid);
     this.#gid.push(metadata.gid);
@@ -58,6 +62,38 @@ export class ManifestBuilder {
     if (metadata.extents !== undefined) this.#extents.push([entry, metadata.extents]);
     if ((metadata.mode & S_IFMT) === S_IFREG) this.sizeBytes += metadata.size;
     return entry;
+  }
+
+  #addName(name: string): void {
+    const names = this.#names;
+    names.reserve(name.length);
+    for (let i = 0; i < name.length; i += 1) names.values[names.length + i] = name.charCodeAt(i);
+    names.length += name.length;
+  }
+
+  /** Entries of the previous version as they are there, from `from` up to and without `to`. No further names of files among them. */
+  copy(from: number, to: number): void {
+    const previous = this.#previous as Manifest;
+    const start = this.count;
+    this.#depth.append(previous.depth.subarray(from, to));
+    this.#nameLength.append(previous.nameLength.subarray(from, to));
+    this.#names.append(previous.names.subarray(previous.nameStart[from], previous.nameStart[to]));
+    this.#mode.append(previous.mode.subarray(from, to));
+    this.#uid.append(previous.uid.subarray(from, to));
+    this.#gid.append(previous.gid.subarray(from, to));
+    this.#mtimeSeconds.append(previous.mtimeSeconds.subarray(from, to));
+    this.#mtimeNanoseconds.append(previous.mtimeNanoseconds.subarray(from, to));
+    this.#size.append(previous.size.subarray(from, to));
+    this.#content.append(previous.content.subarray(from, to));
+    for (const [entry, target] of this.#sparse.targets.between(from, to))
+      this.#targets.push([start + entry - from, target]);
+    for (const [entry, attributes] of this.#sparse.attributes.between(from, to))
+      this.#attributes.push([start + entry - from, this.#attributeSet(attributes)]);
+    for (const [entry, extents] of this.#sparse.extents.between(from, to))
+      this.#extents.push([start + entry - from, extents]);
+    for (let entry = from; entry < to; entry += 1)
+      if (((previous.mode[entry] as number) & S_IFMT) === S_IFREG)
+        this.sizeBytes += previous.size[entry] as number;
   }
 
   /** The file of `first` under a further name. */
@@ -268,6 +304,38 @@ export class ManifestBuilder {
         blockRaw: blocks.map((block) => from.blockRaw.values[block] as number),
       },
     };
+  }
+}
+
+function sparseOf(manifest: Manifest | undefined) {
+  return {
+    targets: new ByEntry(manifest?.targets ?? new Map<number, string>()),
+    attributes: new ByEntry(manifest?.attributes ?? new Map<number, readonly ExtendedAttribute[]>()),
+    extents: new ByEntry(manifest?.extents ?? new Map<number, Float64Array>()),
+  };
+}
+
+/** What few entries have, to be found by a range of entries. */
+class ByEntry<T> {
+  readonly #sorted: readonly (readonly [number, T])[];
+
+  constructor(values: ReadonlyMap<number, T>) {
+    this.#sorted = [...values].sort(([a], [b]) => a - b);
+  }
+
+  between(from: number, to: number): readonly (readonly [number, T])[] {
+    return this.#sorted.slice(this.#firstAt(from), this.#firstAt(to));
+  }
+
+  #firstAt(entry: number): number {
+    let low = 0;
+    let high = this.#sorted.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#sorted[middle]?.[0] as number) < entry) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }
 

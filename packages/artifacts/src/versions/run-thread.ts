@@ -1,18 +1,62 @@
-/** Runs a save or a restore in a thread, and does for it what the store is asked for. */
+/**
+ * Runs a save or a restore in a thread, and does for it what the store is asked for.
+ *
+ * I1 A thread does one job at a time. One that is done is kept for the next for `idleMs` (starting one takes longer than saving little),
+ *    and keeps no process alive meanwhile; a thread whose job failed is kept, too, one that broke is not.
+ */
 import { Worker } from "node:worker_threads";
 import type { StoreAccess } from "./artifact-access.ts";
 import { WorkspaceVersionError } from "./errors.ts";
 import { threadError } from "./thread-errors.ts";
 import type {
   FromThread,
-  ThreadData,
   ThreadJob,
   ThreadOutcome,
+  ThreadReply,
   ThreadRequest,
-  ToThread,
+  ThreadStart,
 } from "./thread-messages.ts";
 
-/** Resolves or rejects when the thread has ended: nobody is in the folder any more. Aborted: rejects with the signal's reason. */
+const idleMs = 60_000;
+const maxIdle = 2;
+
+interface IdleThread {
+  readonly worker: Worker;
+  readonly timer: NodeJS.Timeout;
+  readonly gone: () => void;
+}
+
+const idle: IdleThread[] = [];
+
+function takeThread(): Worker {
+  const kept = idle.pop();
+  if (kept === undefined)
+    return new Worker(new URL("./thread-main.ts", import.meta.url), { name: "workspace versions" });
+  clearTimeout(kept.timer);
+  kept.worker.off("exit", kept.gone);
+  kept.worker.off("error", kept.gone);
+  kept.worker.ref();
+  return kept.worker;
+}
+
+/** I1. */
+function keepThread(worker: Worker): void {
+  const gone = () => {
+    const at = idle.findIndex((kept) => kept.worker === worker);
+    if (at >= 0) clearTimeout(idle.splice(at, 1)[0]?.timer);
+  };
+  if (idle.length >= maxIdle) {
+    void worker.terminate();
+    return;
+  }
+  const timer = setTimeout(() => void worker.terminate(), idleMs).unref();
+  worker.on("exit", gone);
+  worker.on("error", gone);
+  worker.unref();
+  idle.push({ worker, timer, gone });
+}
+
+/** Resolves or rejects when the job has ended: nobody is in the folder any more. Aborted: rejects with the signal's reason. */
 export async function runInThread(
   job: ThreadJob,
   access: StoreAccess,
@@ -20,46 +64,69 @@ export async function runInThread(
 ): Promise<ThreadOutcome> {
   signal?.throwIfAborted();
   const aborted = new Int32Array(new SharedArrayBuffer(4));
-  const workerData: ThreadData = { job, aborted };
-  const worker = new Worker(new URL("./thread-main.ts", import.meta.url), {
-    workerData,
-    name: `version ${job.kind}`,
-  });
-  const failures: unknown[] = [];
-  /** Answers nobody waits for any more when the work is given up. */
-  const given = Promise.withResolvers<never>();
-  given.promise.catch(() => undefined);
+  const givenUp = Promise.withResolvers<never>();
+  givenUp.promise.catch(() => undefined);
   const giveUp = () => {
     Atomics.store(aborted, 0, 1);
-    given.reject(signal?.reason);
+    // What the thread waits for may never come.
+    givenUp.reject(signal?.reason);
   };
   signal?.addEventListener("abort", giveUp, { once: true });
+  const failures: unknown[] = [];
   try {
-    const last = await new Promise<FromThread | undefined>((resolve, reject) => {
-      let ended: FromThread | undefined;
-      worker.on("message", (message: FromThread) => {
-        if (message.type === "done" || message.type === "failed") ended = message;
-        else void answer(message);
-      });
-      const answer = async (request: ThreadRequest) => {
-        let reply: ToThread;
-        try {
-          reply = { id: request.id, bytes: await Promise.race([serve(request, access), given.promise]) };
-        } catch (error) {
-          failures.push(error);
-          reply = { id: request.id, error: threadError(error) };
-        }
-        worker.postMessage(reply, reply.bytes === undefined ? [] : [reply.bytes.buffer as ArrayBuffer]);
-      };
-      worker.on("error", reject);
-      worker.on("exit", () => resolve(ended));
-    });
+    const serving = async (request: ThreadRequest): Promise<ThreadReply> => {
+      try {
+        const bytes = await Promise.race([serve(request, access), givenUp.promise]);
+        return { type: "reply", id: request.id, bytes };
+      } catch (error) {
+        failures.push(error);
+        return { type: "reply", id: request.id, error: threadError(error) };
+      }
+    };
+    const last = await converse({ type: "start", job, aborted }, serving);
     signal?.throwIfAborted();
-    if (last?.type === "done") return last.outcome;
-    throw asError(last, failures);
+    if (last.type === "done") return last.outcome;
+    throw asError(last.error, failures);
   } finally {
     signal?.removeEventListener("abort", giveUp);
   }
+}
+
+type LastMessage = Extract<FromThread, { type: "done" | "failed" }>;
+
+/** Hands a thread its job, answers its requests, and resolves with its last message. Rejects when the thread broke. */
+function converse(
+  start: ThreadStart,
+  serving: (request: ThreadRequest) => Promise<ThreadReply>,
+): Promise<LastMessage> {
+  return new Promise((resolve, reject) => {
+    const worker = takeThread();
+    const leave = () => {
+      worker.off("message", hear);
+      worker.off("error", broken);
+      worker.off("exit", broken);
+    };
+    const broken = (error: unknown) => {
+      leave();
+      reject(
+        error instanceof Error ? error : new Error(`the thread of workspace versions ended with ${error}`),
+      );
+    };
+    const hear = async (message: FromThread) => {
+      if (message.type === "done" || message.type === "failed") {
+        leave();
+        keepThread(worker);
+        resolve(message);
+        return;
+      }
+      const reply = await serving(message);
+      worker.postMessage(reply, reply.bytes === undefined ? [] : [reply.bytes.buffer as ArrayBuffer]);
+    };
+    worker.on("message", hear);
+    worker.on("error", broken);
+    worker.on("exit", broken);
+    worker.postMessage(start);
+  });
 }
 
 async function serve(request: ThreadRequest, access: StoreAccess): Promise<Uint8Array | undefined> {
@@ -69,9 +136,10 @@ async function serve(request: ThreadRequest, access: StoreAccess): Promise<Uint8
   return undefined;
 }
 
-function asError(last: FromThread | undefined, failures: readonly unknown[]): unknown {
-  if (last?.type !== "failed") return new Error("the thread of a workspace version ended without a result");
-  const { message, reason, digest, stack } = last.error;
+function asError(
+  { message, reason, digest, stack }: Extract<FromThread, { type: "failed" }>["error"],
+  failures: readonly unknown[],
+): unknown {
   // What the store or the reservation rejected with, rather than its copy.
   const original = failures.find((failure) => failure instanceof Error && failure.message === message);
   if (original !== undefined) return original;

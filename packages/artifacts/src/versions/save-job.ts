@@ -104,8 +104,8 @@ export async function storeVersion(
     await contents.discard();
     return { version: previous, movedBytes: 0 };
   }
-  const oldPacks = previous?.manifest.packs.length ?? 0;
-  const movedBytes = await compact(contents, builder.usedPieces(), oldPacks, artifacts);
+  const movedBytes =
+    previous === undefined ? 0 : await compact(contents, builder.usedPieces(), previous.manifest, artifacts);
   await contents.finish();
   const raw = builder.encode(contentDigest);
   const { digest, bytes, base } = encodeManifest(raw, previous);

@@ -39,7 +39,7 @@ it("restores any tree byte for byte, with all metadata, and saves it again as th
       rmSync(folder, { recursive: true });
       rmSync(restored, { recursive: true });
     }),
-    { numRuns: 25 },
+    { numRuns: 12 },
   );
 });
 

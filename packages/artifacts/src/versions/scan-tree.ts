@@ -3,7 +3,8 @@
  *
  * I1 No step follows a symbolic link, and none leaves the root's file system: see open-directories.ts and read-file.ts.
  * I2 A file whose stat is the index's is not opened (stat-index.ts, I1).
- * I3 What vanishes or changes its kind during the walk is left out: the folder never was in a state that had it.
+ * I3 A directory whose own stat is the index's has the names that it had: each is looked at, none is listed.
+ * I4 What vanishes or changes its kind during the walk is left out: the folder never was in a state that had it.
  */
 import type { ContentStore } from "./content-store.ts";
 import { type DirectoryRecords, readRecords, record, wordsOf } from "./directory-records.ts";
@@ -15,6 +16,7 @@ import { DirectoryChangedError, type DirectoryNode, type OpenDirectories } from 
 import { FileReader, keptAttributes } from "./read-file.ts";
 import { type StatIndex, statWords, statWordsStart } from "./stat-index.ts";
 import {
+  compareEntries,
   type ExtendedAttribute,
   listAttributes,
   readSymbolicLink,
@@ -49,17 +51,34 @@ export interface ScanOptions {
   readonly checkAborted: () => void;
 }
 
-interface Level {
+interface LevelBase {
   readonly node: DirectoryNode;
-  readonly records: DirectoryRecords;
-  readonly excluded: Excluded | undefined;
-  /** The previous version's children of this directory, and the next of them. */
-  readonly before: Uint32Array;
-  beforeNext: number;
+  /** Of the directory itself, in the new version. */
+  readonly entry: number;
   next: number;
 }
 
+/** A directory whose entries were read, beside what it had in the previous version. */
+interface ReadLevel extends LevelBase {
+  readonly kind: "read";
+  readonly records: DirectoryRecords;
+  readonly excluded: Excluded | undefined;
+  readonly before: Uint32Array;
+  beforeNext: number;
+}
+
+/** A directory with the same names as in the previous version (I3): `status` says of each what `compareEntries` does. */
+interface KnownLevel extends LevelBase {
+  readonly kind: "known";
+  readonly before: Uint32Array;
+  readonly status: Uint8Array;
+}
+
+type Level = ReadLevel | KnownLevel;
+
 const none = new Uint32Array(0);
+/** The number of an entry that is still to be copied. */
+const later = -1;
 
 export async function scanTree(options: ScanOptions) {
   const scan = new TreeScan(options);
@@ -77,6 +96,8 @@ class TreeScan {
   readonly #root: Uint32Array;
   /** Inode -> the first entry with it, of files that have several names. */
   readonly #linked = new Map<string, { readonly entry: number; readonly metadata: EntryMetadata }>();
+  /** Entries of the previous version that come next as they are. */
+  readonly #run = { from: 0, to: 0 };
 
   constructor(options: ScanOptions) {
     this.#options = options;
@@ -87,19 +108,21 @@ class TreeScan {
 
   async run(): Promise<void> {
     const { directories, previous, excluded, checkAborted } = this.#options;
-    const levels = [
-      this.#enter(directories.root, this.#root, 0, previous === undefined ? undefined : 0, excluded),
-    ];
+    const before = previous === undefined ? undefined : 0;
+    const isExcluding = excluded.size > 0 ? excluded : undefined;
+    const levels = [this.#enter(directories.root, this.#root, 0, before, isExcluding)];
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-      if (level.next === level.records.names.length) {
+      const below = level.kind === "known" ? this.#nextKnown(level) : this.#nextRead(level);
+      if (below === undefined) {
         if (level.node.parent !== undefined) directories.close(level.node);
         levels.pop();
         continue;
       }
       checkAborted();
-      const below = await this.#visit(level, level.next++).catch(leftOut);
-      if (below !== undefined) levels.push(below);
+      const entered = below instanceof Promise ? await below.catch(leftOut) : below;
+      if (entered !== null && entered !== undefined) levels.push(entered);
     }
+    this.#endRun();
   }
 
   #enter(
@@ -110,31 +133,99 @@ class TreeScan {
     excluded: Excluded | undefined,
   ): Level {
     const { directories, limits, previous } = this.#options;
-    if (node.depth > limits.maxDepth)
-      throw new WorkspaceVersionError(
-        "too_large",
-        `the workspace has more than ${limits.maxDepth} levels of directories`,
-      );
     const fd = directories.fd(node);
-    const attributes =
-      before !== undefined && this.#isUnchanged(stat, at, before)
-        ? previous?.manifest.attributes.get(before)
-        : keptAttributes(listAttributes(fd));
+    this.#checkDepth(node);
+    if (before !== undefined && this.#isUnchanged(stat, at, before) && excluded === undefined)
+      return this.#enterKnown(node, before);
     const records = readRecords(fd, limits.maxEntries);
     if (records === undefined) throw tooMany(limits);
-    this.#add(node.depth, node.name, metadataOf(stat, at, { size: 0, attributes }), -1, stat, at);
+    const attributes = keptAttributes(listAttributes(fd));
+    const metadata = metadataOf(stat, at, { size: 0, attributes });
+    const entry = this.#add(node.depth, node.name, metadata, -1, stat, at);
     const children = before === undefined ? none : (previous?.manifest.children(before) ?? none);
-    return { node, records, excluded, before: children, beforeNext: 0, next: 0 };
+    return { kind: "read", node, entry, records, excluded, before: children, beforeNext: 0, next: 0 };
   }
 
-  /** Enters the directory's entry of that number; answers with the level below when it is a directory. */
-  async #visit(level: Level, number: number): Promise<Level | undefined> {
-    const { names, at: places, words } = level.records;
-    const name = names[number] as string;
-    const at = places[number] as number;
+  /** I3. */
+  #enterKnown(node: DirectoryNode, before: number): KnownLevel {
+    const { manifest, stats } = this.#options.previous as { manifest: Manifest; stats: Uint32Array };
+    const fd = this.#options.directories.fd(node);
+    const children = manifest.children(before);
+    const compared = { names: manifest.names, starts: manifest.nameStart, stats };
+    const status = compareEntries(fd, this.#root.subarray(6, 8), compared, children);
+    this.#keep(before);
+    return { kind: "known", node, entry: later, before: children, status, next: 0 };
+  }
+
+  #checkDepth({ depth }: DirectoryNode): void {
+    const { maxDepth } = this.#options.limits;
+    if (depth <= maxDepth) return;
+    throw new WorkspaceVersionError(
+      "too_large",
+      `the workspace has more than ${maxDepth} levels of directories`,
+    );
+  }
+
+  /** The next thing to be done in the directory: null when that was little, undefined at the end. */
+  #nextKnown(level: KnownLevel): Promise<Level | undefined> | Level | null | undefined {
+    const { manifest } = this.#options.previous as { manifest: Manifest };
+    for (; level.next < level.before.length; level.next += 1) {
+      const entry = level.before[level.next] as number;
+      const status = level.status[level.next] as number;
+      const isDirectory = manifest.kind(entry) === "directory";
+      if (status === 1 && !isDirectory) {
+        this.#keep(entry);
+        continue;
+      }
+      level.next += 1;
+      if (!isDirectory || status === 0) return this.#visitAgain(level, entry);
+      const node = { parent: level.node, name: manifest.name(entry), depth: level.node.depth + 1 };
+      const opened = this.#openKnown(node, entry);
+      return opened ?? this.#visitAgain(level, entry);
+    }
+    return undefined;
+  }
+
+  /** Undefined when the directory changed just now. */
+  #openKnown(node: DirectoryNode, entry: number): Level | undefined {
+    try {
+      this.#options.directories.fd(node);
+    } catch (error) {
+      return leftOut(error);
+    }
+    this.#checkDepth(node);
+    return this.#enterKnown(node, entry);
+  }
+
+  async #visitAgain(level: KnownLevel, before: number): Promise<Level | undefined> {
+    const name = (this.#options.previous as { manifest: Manifest }).manifest.name(before);
+    const words = wordsOf(statOf(this.#options.directories.fd(level.node), name));
+    return this.#visit(level, name, words, 0, before, undefined);
+  }
+
+  #nextRead(level: ReadLevel): Promise<Level | undefined> | null | undefined {
+    const number = level.next;
+    const { names, at, words } = level.records;
+    const name = names[number];
+    if (name === undefined) return undefined;
+    level.next += 1;
     const excluded = level.excluded?.get(name);
-    if (excluded === true) return undefined;
-    const before = this.#findBefore(level, name);
+    if (excluded === true) {
+      this.#options.index.forget(level.entry);
+      return null;
+    }
+    return this.#visit(level, name, words, at[number] as number, this.#findBefore(level, name), excluded);
+  }
+
+  /** Enters what the record at `at` is of; answers with the level below when it is a directory. */
+  async #visit(
+    level: Level,
+    name: string,
+    words: Uint32Array,
+    at: number,
+    before: number | undefined,
+    excluded: Excluded | undefined,
+  ): Promise<Level | undefined> {
     const kind = record.mode(words, at) & S_IFMT;
     if (kind !== S_IFDIR && kind !== S_IFLNK && kind !== S_IFREG) {
       this.#skip(level, name, kind === S_IFIFO ? "fifo" : kind === S_IFSOCK ? "socket" : "device");
@@ -144,12 +235,12 @@ class TreeScan {
       this.#skip(level, name, "mount");
       return undefined;
     }
+    const depth = level.node.depth + 1;
     if (kind === S_IFDIR) {
-      const node: DirectoryNode = { parent: level.node, name, depth: level.node.depth + 1 };
+      const node: DirectoryNode = { parent: level.node, name, depth };
       this.#options.directories.fd(node);
       return this.#enter(node, words, at, before, excluded);
     }
-    const depth = level.node.depth + 1;
     if (before !== undefined && this.#isUnchanged(words, at, before))
       this.#takeOver(depth, name, before, words, at);
     else if (kind === S_IFLNK) this.#addLink(level.node, depth, name, words, at);
@@ -157,7 +248,7 @@ class TreeScan {
     return undefined;
   }
 
-  #findBefore(level: Level, name: string): number | undefined {
+  #findBefore(level: ReadLevel, name: string): number | undefined {
     const manifest = this.#options.previous?.manifest;
     if (manifest === undefined) return undefined;
     while (level.beforeNext < level.before.length) {
@@ -182,6 +273,10 @@ class TreeScan {
   /** I2. */
   #takeOver(depth: number, name: string, before: number, words: Uint32Array, at: number): void {
     const manifest = (this.#options.previous as { manifest: Manifest }).manifest;
+    if (record.links(words, at) === 1) {
+      this.#keep(before);
+      return;
+    }
     if (this.#addKnownLink(depth, name, words, at)) return;
     const metadata = metadataOf(words, at, {
       size: manifest.size[before] as number,
@@ -215,7 +310,8 @@ class TreeScan {
     if (record.links(words, at) < 2 || (record.mode(words, at) & S_IFMT) !== S_IFREG) return false;
     const first = this.#linked.get(record.inode(words, at));
     if (first === undefined) return false;
-    this.#checkCount();
+    this.#endRun();
+    this.#checkCount(1);
     this.#options.builder.addLink(depth, name, first.entry, first.metadata);
     this.#options.index.add(words, at);
     return true;
@@ -234,16 +330,38 @@ class TreeScan {
     stat: Uint32Array | undefined,
     at: number,
   ): number {
-    this.#checkCount();
+    this.#endRun();
+    this.#checkCount(1);
     this.#options.index.add(stat, at);
     return this.#options.builder.add(depth, name, metadata, content);
   }
 
-  #checkCount(): void {
-    if (this.#options.builder.count >= this.#options.limits.maxEntries) throw tooMany(this.#options.limits);
+  /** The entry of the previous version comes next, as it is. Runs of them are copied together. */
+  #keep(before: number): void {
+    if (this.#run.to !== before) {
+      this.#endRun();
+      this.#run.from = before;
+    }
+    this.#run.to = before + 1;
+  }
+
+  #endRun(): void {
+    const { from, to } = this.#run;
+    Object.assign(this.#run, { from: 0, to: 0 });
+    if (to === from) return;
+    this.#checkCount(to - from);
+    this.#options.builder.copy(from, to);
+    this.#options.index.copy((this.#options.previous as { stats: Uint32Array }).stats, from, to);
+  }
+
+  #checkCount(more: number): void {
+    if (this.#options.builder.count + more > this.#options.limits.maxEntries)
+      throw tooMany(this.#options.limits);
   }
 
   #skip(level: Level, name: string, kind: SkippedEntry["kind"]): void {
+    // What is skipped is said each time: the directory must be read again then.
+    if (level.entry !== later) this.#options.index.forget(level.entry);
     this.skippedCount += 1;
     if (this.skipped.length >= maxSkipped) return;
     const parts = [name];
@@ -277,7 +395,7 @@ function tooMany(limits: VersionLimits) {
   return new WorkspaceVersionError("too_large", `the workspace has more than ${limits.maxEntries} entries`);
 }
 
-/** I3. */
+/** I4. */
 function leftOut(error: unknown): undefined {
   if (error instanceof DirectoryChangedError) return undefined;
   if (error instanceof SystemCallError) {

@@ -49,6 +49,16 @@ export class StatIndex {
     words.length += statWords;
   }
 
+  /** Entries of an earlier index as they are there. */
+  copy(stats: Uint32Array, from: number, to: number): void {
+    this.#words.append(stats.subarray(from * statWords, to * statWords));
+  }
+
+  /** An entry that is looked at anew next time whatever its stat says: a directory too of which the version does not have all. */
+  forget(entry: number): void {
+    this.#words.values.fill(0xffffffff, entry * statWords, (entry + 1) * statWords);
+  }
+
   addUnknown(): void {
     for (let i = 0; i < statWords; i += 1) this.#words.push(0xffffffff);
   }
@@ -110,7 +120,7 @@ export async function readStatIndex(path: string, manifestDigest: string): Promi
       const found = reader.read(name, Uint8Array);
       return Buffer.from(found.buffer, found.byteOffset, found.length);
     };
-    const manifest = new Manifest(part("manifest"));
+    const manifest = new Manifest(part("manifest"), { checked: true });
     const base =
       typeof head.baseDigest === "string" ? { digest: head.baseDigest, raw: part("base") } : undefined;
     return {

@@ -15,6 +15,15 @@ interface Addon {
   call(number: number, ...args: readonly (number | Uint8Array)[]): number;
   stat(directory: number, name: Uint8Array, out: Uint8Array): number;
   scan(directory: number, out: Uint8Array): number;
+  compare(
+    directory: number,
+    device: Uint32Array,
+    names: Uint8Array,
+    starts: Uint32Array,
+    entries: Uint32Array,
+    stats: Uint32Array,
+    out: Uint8Array,
+  ): number;
 }
 
 /** By processor: x86-64, then arm64. */
@@ -192,6 +201,27 @@ export function scan(directory: number, out: Uint8Array): number {
   const result = addon().scan(directory, out);
   if (result < 0) throw failed("getdents64", result);
   return result;
+}
+
+export interface ComparedNames {
+  /** Names one after the other; that of entry n is from `starts[n]` to `starts[n + 1]`. */
+  readonly names: Uint8Array;
+  readonly starts: Uint32Array;
+  /** Ten words by entry: a record from its inode on. */
+  readonly stats: Uint32Array;
+}
+
+/** By one of `entries`: 0 what is at its name now differs from `stats` or is not on the device, 1 it is the same, 2 so with several links. */
+export function compareEntries(
+  directory: number,
+  device: Uint32Array,
+  { names, starts, stats }: ComparedNames,
+  entries: Uint32Array,
+): Uint8Array {
+  const out = new Uint8Array(entries.length);
+  const result = addon().compare(directory, device, names, starts, entries, stats, out);
+  if (result < 0) throw failed("statx", result);
+  return out;
 }
 
 export interface ExtendedAttribute {

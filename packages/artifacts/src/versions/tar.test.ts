@@ -47,7 +47,7 @@ it("exports a tar that is the same version when it is imported, and the same tre
       expect(withoutBytes(describeFolder(unpacked))).toEqual(withoutBytes(describeFolder(folder)));
       for (const made of [folder, unpacked]) rmSync(made, { recursive: true });
     }),
-    { numRuns: 25 },
+    { numRuns: 12 },
   );
 });
 

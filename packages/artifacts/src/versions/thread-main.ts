@@ -1,11 +1,18 @@
 /** The thread in which folders are walked, read and written, so that the worker's event loop stays free. */
-import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort } from "node:worker_threads";
 import type { ArtifactAccess } from "./artifact-access.ts";
 import { WorkspaceVersionError } from "./errors.ts";
 import { restoreFolder } from "./restore-job.ts";
 import { saveFolder } from "./save-job.ts";
 import { threadError } from "./thread-errors.ts";
-import type { FromThread, ThreadData, ThreadError, ThreadRequest, ToThread } from "./thread-messages.ts";
+import type {
+  FromThread,
+  ThreadError,
+  ThreadReply,
+  ThreadRequest,
+  ThreadStart,
+  ToThread,
+} from "./thread-messages.ts";
 
 type Unnumbered<T> = T extends unknown ? Omit<T, "id"> : never;
 
@@ -19,12 +26,13 @@ class PortAccess implements ArtifactAccess {
 
   constructor(port: MessagePort) {
     this.#port = port;
-    port.on("message", ({ id, bytes, error }: ToThread) => {
-      const waiting = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (error === undefined) waiting?.resolve(bytes ?? new Uint8Array());
-      else waiting?.reject(fromOwner(error));
-    });
+  }
+
+  reply({ id, bytes, error }: ThreadReply): void {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (error === undefined) waiting?.resolve(bytes ?? new Uint8Array());
+    else waiting?.reject(fromOwner(error));
   }
 
   fetch(digest: string, maxBytes: number): Promise<Uint8Array> {
@@ -54,11 +62,10 @@ function fromOwner(error: ThreadError): Error {
   return new WorkspaceVersionError(error.reason, error.message, { digest: error.digest });
 }
 
-async function run(port: MessagePort, { job, aborted }: ThreadData): Promise<FromThread> {
+async function run(access: PortAccess, { job, aborted }: ThreadStart): Promise<FromThread> {
   const checkAborted = () => {
     if (Atomics.load(aborted, 0) !== 0) throw new Error("given up");
   };
-  const access = new PortAccess(port);
   try {
     const outcome =
       job.kind === "save"
@@ -72,5 +79,8 @@ async function run(port: MessagePort, { job, aborted }: ThreadData): Promise<Fro
 
 if (parentPort === null) throw new Error("this is the main file of a thread");
 const port = parentPort;
-port.postMessage(await run(port, workerData as ThreadData));
-port.close();
+const access = new PortAccess(port);
+port.on("message", async (message: ToThread) => {
+  if (message.type === "reply") access.reply(message);
+  else port.postMessage(await run(access, message));
+});

@@ -9,12 +9,6 @@ export type ThreadJob =
   | { readonly kind: "restore"; readonly job: RestoreJob };
 export type ThreadOutcome = SaveOutcome | RestoreOutcome;
 
-export interface ThreadData {
-  readonly job: ThreadJob;
-  /** Its first number becomes 1 when the work is given up. */
-  readonly aborted: Int32Array;
-}
-
 export interface ThreadError {
   readonly message: string;
   readonly stack?: string | undefined;
@@ -32,8 +26,18 @@ export type FromThread =
   | { readonly type: "done"; readonly outcome: ThreadOutcome }
   | { readonly type: "failed"; readonly error: ThreadError };
 
-export type ToThread = {
+export interface ThreadStart {
+  readonly type: "start";
+  readonly job: ThreadJob;
+  /** Its first number becomes 1 when the work is given up. */
+  readonly aborted: Int32Array;
+}
+
+export interface ThreadReply {
+  readonly type: "reply";
   readonly id: number;
   readonly bytes?: Uint8Array | undefined;
   readonly error?: ThreadError | undefined;
-};
+}
+
+export type ToThread = ThreadStart | ThreadReply;
