@@ -8,7 +8,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type DebugPoint, debugPoints } from "../src/index.ts";
 import { mountsBelow, processesNaming, System } from "./support/system.ts";
 import { waitingTasks } from "./support/waiting-tasks.ts";
@@ -23,6 +23,8 @@ beforeAll(async () => {
   await builder.stop();
   before = (await system.stored()).sort();
 });
+// One that a failed case left would take the next case's run from the worker that is to die.
+afterEach(() => system.stopWorkers());
 afterAll(() => system.stop());
 
 /** The worker in a process of its own; `died` resolves when it is gone. */

@@ -223,8 +223,12 @@ export class System {
 
   /** Stops its workers first. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#workers].map((worker) => worker.stop()));
+    await this.stopWorkers();
     await this.#parts.disposeAsync();
+  }
+
+  async stopWorkers(): Promise<void> {
+    await Promise.all([...this.#workers].map((worker) => worker.stop()));
   }
 
   settings(dir: string, parkAfterMs: number): WorkerSettings {
