@@ -8,7 +8,7 @@ import { sealChunks } from "./chunks.ts";
 import { makeHeader } from "./header.ts";
 import type { ArchiveKeys } from "./keys.ts";
 import { encodeSegment, isPartName, type Segment } from "./segments.ts";
-import { captureTree } from "./tree.ts";
+import { captureTree, type TreeSelection } from "./tree.ts";
 
 /** Level 1: of a guest's memory 3 takes two to four times as long for 5 % less (docs/decisions). */
 const compressionLevel = 1;
@@ -18,8 +18,13 @@ const readBytes = 1 << 20;
 export type ArchivePart =
   /** The regular files directly in a folder, by name and content alone. */
   | { readonly name: string; readonly kind: "files"; readonly folder: string }
-  /** A folder with everything in it (see tree.ts). */
-  | { readonly name: string; readonly kind: "tree"; readonly folder: string }
+  /** A folder with everything in it (see tree.ts), or what `select` says when it is this part's turn. */
+  | {
+      readonly name: string;
+      readonly kind: "tree";
+      readonly folder: string;
+      readonly select?: () => Promise<TreeSelection | undefined>;
+    }
   /** A value as JSON. */
   | { readonly name: string; readonly kind: "json"; readonly value: unknown };
 
@@ -101,7 +106,8 @@ async function* segmentsOf(parts: readonly ArchivePart[]): AsyncGenerator<Segmen
     yield { type: "part", name: part.name, kind: part.kind };
     if (part.kind === "json") yield { type: "data", bytes: Buffer.from(JSON.stringify(part.value)) };
     else if (part.kind === "tree")
-      for await (const bytes of captureTree(part.folder)) yield { type: "data", bytes };
+      for await (const bytes of captureTree(part.folder, await part.select?.()))
+        yield { type: "data", bytes };
     else yield* filesOf(part.folder);
     yield { type: "part-end" };
   }

@@ -7,6 +7,7 @@ import {
   lutimes,
   mkdir,
   mkdtemp,
+  readdir,
   readFile,
   readlink,
   rm,
@@ -102,4 +103,33 @@ it("rejects with tar's own words when the folder or the stream is none", async (
     /cannot write .*: .*tar/i,
   );
   await expect(restoreTree(captureTree(from), path.join(to, "missing"))).rejects.toThrow(/cannot write/);
+});
+
+it("takes a selection: folders by themselves, trees with all below, names that are no options and no UTF-8", async () => {
+  await mkdir(path.join(from, "a/b/deep"), { recursive: true });
+  await mkdir(path.join(from, "other"));
+  for (const name of ["a/beside", "a/b/deep/file", "other/file", "--help"])
+    await writeFile(path.join(from, name), name);
+  const odd = Buffer.from([0x6f, 0xff, 0x0a]);
+  await writeFile(Buffer.concat([Buffer.from(`${from}/`), odd]), "odd");
+  await execa("mkfifo", [path.join(from, "a/fifo")]);
+  await utimes(path.join(from, "a"), 7, 7);
+  const bytes = (...names: string[]) => names.map((name) => Buffer.from(name));
+
+  const entries = bytes("", "a");
+  const trees = [...bytes("a/b", "a/fifo", "--help"), odd];
+  await restoreTree(captureTree(from, { entries, trees }), to);
+
+  const found = (await readdir(to, { recursive: true, encoding: "latin1" })).sort();
+  expect(found).toEqual(
+    ["--help", "a", "a/b", "a/b/deep", "a/b/deep/file", "a/fifo", odd.toString("latin1")].sort(),
+  );
+  expect((await stat(path.join(to, "a"))).mtimeMs).toBe(7000);
+  expect((await lstat(path.join(to, "a/fifo"))).isFIFO()).toBe(true);
+  await rm(to, { recursive: true });
+  await mkdir(to);
+  await restoreTree(captureTree(from, { entries: [], trees: [] }), to);
+  expect(await readdir(to)).toEqual([]);
+  const missing = captureTree(from, { entries: [], trees: bytes("gone") });
+  await expect(restoreTree(missing, to)).rejects.toThrow("gone");
 });

@@ -7,15 +7,32 @@ import { once } from "node:events";
 
 const common = ["--numeric-owner", "--xattrs", "--xattrs-include=*"];
 const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
+/** What follows it in the list of names is taken with all below. No name begins with a dash: they are below `./`. */
+const withAllBelow = "--recursion";
+const selected = ["--no-recursion", "--null", "--no-verbatim-files-from", "--files-from=-"];
 const errorBytes = 4096;
 
+/** Parts of a tree; paths are the bytes of names relative to the folder, and free of links but for the last name. */
+export interface TreeSelection {
+  /** By themselves: without what is in them. */
+  readonly entries: readonly Uint8Array[];
+  /** With all below. */
+  readonly trees: readonly Uint8Array[];
+}
+
 /**
- * The content of `folder` as a tar stream. The folder must not change meanwhile (tar fails then); sockets are left out.
- * The iteration rejects when tar fails; to stop early, return from it.
+ * The content of `folder` as a tar stream, or a selection of it. The folder must not change meanwhile (tar fails then);
+ * sockets are left out. The iteration rejects when tar fails; to stop early, return from it.
  */
-export async function* captureTree(folder: string): AsyncGenerator<Buffer> {
-  const args = ["--create", "--format=pax", "--sparse", "--sort=name", ...common, "--directory", folder, "."];
-  const tar = spawn("tar", args, { stdio: ["ignore", "pipe", "pipe"], env: environment });
+export async function* captureTree(folder: string, selection?: TreeSelection): AsyncGenerator<Buffer> {
+  const args = ["--create", "--format=pax", "--sparse", "--sort=name", ...common, "--directory", folder];
+  const tar = spawn("tar", [...args, ...(selection === undefined ? ["."] : selected)], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: environment,
+  });
+  // tar that ended early does not read the list: its exit tells why.
+  tar.stdin.on("error", () => undefined);
+  tar.stdin.end(selection && listOf(selection));
   const ended = endOf(tar, `cannot read ${folder}`);
   ended.catch(() => undefined); // Awaited below; a reader that stops early does not.
   try {
@@ -24,6 +41,13 @@ export async function* captureTree(folder: string): AsyncGenerator<Buffer> {
   } finally {
     tar.kill("SIGKILL");
   }
+}
+
+function listOf({ entries, trees }: TreeSelection): Buffer {
+  const names = (paths: readonly Uint8Array[]) =>
+    paths.map((path) => Buffer.concat([Buffer.from("./"), path]));
+  const items = [...names(entries), Buffer.from(withAllBelow), ...names(trees)];
+  return Buffer.concat(items.map((item) => Buffer.concat([item, Buffer.from([0])])));
 }
 
 /** Unpack a stream of `captureTree` into an existing folder. Rejects when tar or the source does; what was written stays. */
