@@ -56,6 +56,8 @@ export const materializationAssignment = z.strictObject({
   environment_id: uuid,
   deployment_id: uuid,
   base_version: versionRef.optional(),
+  /** This worker had the workspace last: changes on its disk that could not be saved count. */
+  workspace_is_here: z.boolean().optional(),
 });
 
 /** A live copy as the worker names it in its polls. */

@@ -2,15 +2,25 @@
  * Saved guests in the artifact store: sealed on the way there, opened on the way back.
  *
  *     memory      files   the driver's image of memory, processes and root filesystem
- *     workspace   tree    the workspace's files at the same instant
+ *     workspace   tree    the workspace's files at the same instant; of a workspace that was saved as a version, what that
+ *                         version leaves out
  *     state       json    the driver's record, the link's state, the calls of the task that have no answer yet
  *
  *  I1  Nothing of it lies in plain outside of the staging area (memory) and the workspace's own disk.
  *  I2  A guest goes on from an archive only when all of it was authentic and complete.
  */
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { CheckpointManifest } from "@helmr/api";
 import { ArtifactNotFoundError, type ArtifactStore } from "@helmr/artifacts";
-import { ArchiveError, type ArchiveKeys, openArchive, sealArchive } from "@helmr/artifacts/archive";
+import {
+  ArchiveError,
+  type ArchiveKeys,
+  openArchive,
+  sealArchive,
+  type TreeSelection,
+} from "@helmr/artifacts/archive";
 import { callMethod, linkSnapshot } from "@helmr/guest-protocol";
 import { type CheckpointHost, checkpointRecord } from "@helmr/isolation";
 import pLimit from "p-limit";
@@ -21,6 +31,7 @@ import { messageOf } from "./failure.ts";
 import type { Staging } from "./staging.ts";
 import { withStallLimit } from "./stall-limit.ts";
 import type { UploadJournal } from "./upload-journal.ts";
+import { isVersionBroken } from "./version-failure.ts";
 
 /** A guest is at most this large with its workspace: what an archive may hold. */
 const maxArchiveBytes = 1024 ** 4;
@@ -54,6 +65,8 @@ export interface StoredCheckpoint {
 export interface SaveOptions {
   /** The workspace's folder. */
   readonly workspace: string;
+  /** Which of its files go into the archive; asked when the guest is saved. Resolves to undefined: all of them. */
+  readonly selection: () => Promise<TreeSelection | undefined>;
   readonly leaseId: string;
   /** All of it is sealed, and nobody can find it yet. */
   readonly onSealed: () => Promise<void>;
@@ -79,7 +92,7 @@ export function compatibilityOf(host: CheckpointHost): string {
 
 /** The checkpoint is bad itself, or gone: no worker will restore it. */
 export function isPermanent(error: unknown): boolean {
-  if (error instanceof ArtifactNotFoundError) return true;
+  if (error instanceof ArtifactNotFoundError || isVersionBroken(error)) return true;
   return error instanceof ArchiveError && error.reason !== "unknown_key" && error.reason !== "wrong_key";
 }
 
@@ -96,7 +109,7 @@ export class Checkpoints {
    * caller says what became of it: `recorded` or `discard`.
    */
   save(
-    { workspace, leaseId, onSealed, signal }: SaveOptions,
+    { workspace, selection, leaseId, onSealed, signal }: SaveOptions,
     fill: (folder: string) => Promise<SavedState>,
   ): Promise<StoredCheckpoint & { readonly storeMs: number }> {
     const { staging, artifacts, keys, host, journal, stallMs } = this.#options;
@@ -107,7 +120,7 @@ export class Checkpoints {
           [
             { name: "state", kind: "json", value: { format: 1, ...state } },
             { name: "memory", kind: "files", folder },
-            { name: "workspace", kind: "tree", folder: workspace },
+            { name: "workspace", kind: "tree", folder: workspace, select: selection },
           ],
           { keys },
         );
@@ -134,24 +147,29 @@ export class Checkpoints {
     );
   }
 
-  /** Opens the archive into the empty workspace folder and the staging area; `use` restores the guest from there. */
+  /**
+   * Opens the archive into the staging area and its workspace part into the empty folder `workspace`, or, when that is
+   * undefined, into the staging area as well; `use` restores the guest from there.
+   */
   load<T>(
     artifactDigest: string,
-    workspace: string,
-    use: (saved: SavedState, folder: string) => Promise<T>,
+    workspace: string | undefined,
+    use: (saved: SavedState, folders: { readonly memory: string; readonly workspace: string }) => Promise<T>,
   ): Promise<T> {
     const { staging, artifacts, keys, stallMs } = this.#options;
     return this.#limit(() =>
       staging.folder(async (folder) => {
+        const folders = { memory: join(folder, "memory"), workspace: workspace ?? join(folder, "workspace") };
+        await Promise.all([mkdir(folders.memory), workspace ?? mkdir(folders.workspace)]);
         const opened = await withStallLimit({ what: "reading the checkpoint", stallMs }, async (watch) =>
           openArchive(watch(await artifacts.get(artifactDigest)), {
             keys,
-            folders: { memory: folder, workspace },
+            folders,
             maxContentBytes: maxArchiveBytes,
           }),
         );
         const state = savedState.parse(opened.values.state);
-        return await use(state, folder); // I2
+        return await use(state, folders); // I2
       }),
     );
   }

@@ -16,25 +16,37 @@ import {
   type createRunTokenRequest,
   type createWaitRequest,
   finishBuildRequest,
+  finishMaterializationRequest,
   finishRunRequest,
   finishRunResponse,
   type heartbeatRequest,
   heartbeatResponse,
   leaseRequest,
   leaseResponse,
+  type materializationStartedRequest,
   type parkRequest,
   parkResponse,
   pollWaitsResponse,
+  pollWorkspacesRequest,
+  pollWorkspacesResponse,
   type readStreamRequest,
   readStreamResponse,
+  recordVersionRequest,
+  recordVersionResponse,
   registerWorkerRequest,
   registerWorkerResponse,
+  type reserveArtifactsRequest,
   type restoreFailedRequest,
   type settleUploadsRequest,
   settleUploadsResponse,
   startLeaseRequest,
+  type VersionRef,
   type WaitState,
+  type WorkspacePoll,
   waitState,
+  type workspaceAppendRequest,
+  workspaceAppendResponse,
+  type workspaceRequestResult,
 } from "@helmr/api";
 import pRetry, { AbortError } from "p-retry";
 import { z } from "zod";
@@ -231,6 +243,80 @@ export class ControlPlaneClient {
     signal?: AbortSignal,
   ): Promise<void> {
     await this.#retried(this.#own(`leases/${leaseId}/restore-failed`, request, anything, signal));
+  }
+
+  /** Idempotent: artifacts that are about to be stored or referred to, kept while the lease lives. */
+  async reserveArtifacts(
+    request: z.input<typeof reserveArtifactsRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(this.#own("uploads/reserve", request, anything, signal));
+  }
+
+  /** A repeated version has the content of the current one, which is answered then. */
+  async recordVersion(
+    leaseId: string,
+    request: z.input<typeof recordVersionRequest>,
+    signal?: AbortSignal,
+  ): Promise<VersionRef> {
+    const body = recordVersionRequest.parse(request);
+    const answer = await this.#retried(
+      this.#own(`leases/${leaseId}/versions`, body, recordVersionResponse, signal),
+    );
+    return answer.version;
+  }
+
+  /** Long poll; not retried here: whoever asks goes on asking. */
+  pollWorkspaces(
+    request: z.input<typeof pollWorkspacesRequest>,
+    signal?: AbortSignal,
+  ): Promise<WorkspacePoll> {
+    const body = pollWorkspacesRequest.parse(request);
+    return this.#once({
+      ...this.#own("workspaces/poll", body, pollWorkspacesResponse, signal),
+      timeoutMs: request.wait_ms + 15_000,
+    });
+  }
+
+  async materializationStarted(
+    materializationId: string,
+    request: z.input<typeof materializationStartedRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(
+      this.#own(`materializations/${materializationId}/started`, request, anything, signal),
+    );
+  }
+
+  /** Idempotent by the items' numbers. */
+  workspaceAppend(
+    materializationId: string,
+    request: z.input<typeof workspaceAppendRequest>,
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof workspaceAppendResponse>> {
+    return this.#retried(
+      this.#own(`materializations/${materializationId}/append`, request, workspaceAppendResponse, signal),
+    );
+  }
+
+  /** A repeated answer changes nothing. */
+  async workspaceAnswer(
+    materializationId: string,
+    requestId: string,
+    request: z.input<typeof workspaceRequestResult>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const path = `materializations/${materializationId}/requests/${requestId}`;
+    await this.#retried(this.#own(path, request, anything, signal));
+  }
+
+  async finishMaterialization(
+    materializationId: string,
+    request: z.input<typeof finishMaterializationRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const body = finishMaterializationRequest.parse(request);
+    await this.#retried(this.#own(`materializations/${materializationId}/finish`, body, anything, signal));
   }
 
   async buildEvents(

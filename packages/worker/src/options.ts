@@ -10,6 +10,8 @@ export interface WorkerCapacity {
   /** Runs and builds executed at the same time. */
   readonly runs: number;
   readonly builds: number;
+  /** Live copies of workspaces in guests of their own, beside the runs. */
+  readonly materializations: number;
   readonly cpu: number;
   readonly memoryMib: number;
 }
@@ -48,6 +50,8 @@ export interface WorkerOptions {
   readonly parkAfterMs?: number | undefined;
   /** A checkpoint on its way to or from the object store fails after that long without a byte. Default 60,000. */
   readonly transferStallMs?: number | undefined;
+  /** How long `stop` waits for live copies to be saved. Default 10,000. */
+  readonly stopSaveMs?: number | undefined;
   /** For tests of what may happen in between; default: nothing. */
   readonly onDebugPoint?: OnDebugPoint | undefined;
   readonly logger: Logger;
@@ -60,6 +64,7 @@ export interface ResolvedWorkerOptions extends WorkerOptions {
   readonly cancelGraceMs: number;
   readonly parkAfterMs: number;
   readonly transferStallMs: number;
+  readonly stopSaveMs: number;
   readonly onDebugPoint: OnDebugPoint;
 }
 
@@ -67,12 +72,14 @@ export interface ResolvedWorkerOptions extends WorkerOptions {
 export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
   const cpu = options.capacity?.cpu ?? availableParallelism();
   const memoryMib = options.capacity?.memoryMib ?? Math.floor((totalmem() / 1024 / 1024) * 0.8);
+  const runs = options.capacity?.runs ?? Math.max(4, cpu * 4);
   return {
     ...options,
     capacity: {
       cpu,
       memoryMib,
-      runs: options.capacity?.runs ?? Math.max(4, cpu * 4),
+      runs,
+      materializations: options.capacity?.materializations ?? runs,
       builds: options.capacity?.builds ?? 1,
     },
     pool: {
@@ -84,6 +91,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
     cancelGraceMs: options.cancelGraceMs ?? 10_000,
     parkAfterMs: options.parkAfterMs ?? 5_000,
     transferStallMs: options.transferStallMs ?? 60_000,
+    stopSaveMs: options.stopSaveMs ?? 10_000,
     onDebugPoint: options.onDebugPoint ?? (() => undefined),
   };
 }

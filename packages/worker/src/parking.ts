@@ -4,7 +4,8 @@
  * | state   | enters by                               | leaves by                                                   |
  * |---------|-----------------------------------------|-------------------------------------------------------------|
  * | off     | construction, the wait is over          | a wait is pending -> hot                                    |
- * | hot     | a wait is pending                       | the window is over -> saving; the wait is over -> off       |
+ * | hot     | a wait is pending, or the last operator | the window is over -> saving; the wait is over -> off       |
+ * |         | who worked in the guest is done         |                                                             |
  * | saving  | the window is over                      | recorded -> parked; resolved meanwhile or failed -> hot/off |
  * | parked  | the control plane has recorded it       | never: the guest may go                                     |
  *
@@ -14,7 +15,13 @@
  *  I2  A checkpoint that was not recorded is removed from the store: here, or by the control plane when only it can tell.
  *  I3  A run whose saving failed tries again with a growing pause, `maxTries` times for one wait; then it stays hot.
  *  I4  A run whose end is known is not parked.
+ *  I5  Nor is one while somebody works in its guest: when they come during a save, it is given up. Who asked for the guest
+ *      and does nothing in it does not keep it: the control plane ends its live copy with the park, or refuses the park.
+ *  I6  The workspace's files are a version recorded before the run is parked, of the instant at which the guest was saved;
+ *      the archive holds what that version leaves out.
  */
+import type { VersionRef } from "@helmr/api";
+import type { TreeSelection } from "@helmr/artifacts/archive";
 import type { Logger } from "pino";
 import type { AppendQueue } from "./append-queue.ts";
 import type { Checkpoints, StoredCheckpoint } from "./checkpoints.ts";
@@ -23,6 +30,13 @@ import type { ReachPoint } from "./debug-points.ts";
 import { messageOf } from "./failure.ts";
 import type { PendingWait, RunCalls } from "./run-calls.ts";
 import type { RunGuest } from "./run-guest.ts";
+
+export interface SavedFiles {
+  /** Undefined: there are no files. */
+  readonly version: VersionRef | undefined;
+  /** What is in the folder and not in the version: of the paths that were excluded, and FIFOs. */
+  readonly leftOut: TreeSelection;
+}
 
 export interface ParkingOptions {
   readonly leaseId: string;
@@ -36,6 +50,10 @@ export interface ParkingOptions {
   /** Whether the attempt's end is known: then there is nothing to go on with. */
   readonly isDecided: () => boolean;
   readonly reach: ReachPoint;
+  /** Somebody works in the guest. */
+  readonly isBusy: () => boolean;
+  /** Save the workspace of the stopped guest. */
+  readonly saveFiles: (signal: AbortSignal) => Promise<SavedFiles>;
   /** The run is to be cancelled, or its time is over: it is not parked any more. */
   readonly isStopping: () => boolean;
   readonly onParked: () => void;
@@ -50,9 +68,8 @@ const firstPauseMs = 5_000;
 const worthwhileMs = 2_000;
 
 /** Why a save is given up; no failure. */
-class WaitOver extends Error {
-  override readonly name = "WaitOver";
-  override readonly message = "the wait is over";
+class SaveGivenUp extends Error {
+  override readonly name = "SaveGivenUp";
 }
 
 export class Parking {
@@ -60,8 +77,8 @@ export class Parking {
   readonly #guest: () => RunGuest | undefined;
   #timer: NodeJS.Timeout | undefined;
   #saving = false;
-  /** Aborted when the wait is over while its guest is saved. */
-  #waitOver = new AbortController();
+  /** Aborted when the wait is over, or an operator comes, while its guest is saved. */
+  #giveUp = new AbortController();
   #tries = 0;
 
   constructor(options: ParkingOptions, guest: () => RunGuest | undefined) {
@@ -71,15 +88,26 @@ export class Parking {
 
   /** The run's pending wait changed. */
   onWait(wait: PendingWait | undefined): void {
-    clearTimeout(this.#timer);
-    this.#tries = 0;
-    this.#waitOver.abort(new WaitOver());
-    this.#waitOver = new AbortController();
-    if (wait !== undefined) this.#schedule(wait, this.#options.afterMs);
+    this.#interrupt("the wait is over");
+    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#options.afterMs);
+  }
+
+  /** I5: somebody asks for the guest, or a command in it began or ended. */
+  onActivity(): void {
+    this.#interrupt("somebody works in the guest");
+    const wait = this.#options.calls.pendingWait;
+    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#options.afterMs);
   }
 
   close(): void {
     clearTimeout(this.#timer);
+  }
+
+  #interrupt(reason: string): void {
+    clearTimeout(this.#timer);
+    this.#tries = 0;
+    this.#giveUp.abort(new SaveGivenUp(reason));
+    this.#giveUp = new AbortController();
   }
 
   #schedule(wait: PendingWait, delayMs: number): void {
@@ -91,36 +119,45 @@ export class Parking {
 
   async #park(wait: PendingWait): Promise<void> {
     const guest = this.#guest();
-    const { calls, onParked, signal, logger } = this.#options;
+    const { calls, onParked, isBusy, signal, logger } = this.#options;
     if (guest === undefined || this.#saving || signal.aborted || calls.pendingWait !== wait) return;
+    if (isBusy()) return; // I5: scheduled again by `onActivity`
     this.#saving = true;
     this.#tries += 1;
+    const { signal: giveUp } = this.#giveUp;
     try {
-      if (await this.#save(guest, wait)) {
+      if (await this.#save(guest, wait, giveUp)) {
         onParked();
         return;
       }
     } catch (error) {
-      if (!(error instanceof WaitOver)) {
+      if (!giveUp.aborted) {
         logger.warn({ reason: messageOf(error), tries: this.#tries }, "the run could not be parked");
         this.#say(error);
       }
     } finally {
       this.#saving = false;
     }
-    if (calls.pendingWait === wait && this.#tries < maxTries) {
+    // After an operator has come, `onActivity` schedules; this save was in its way.
+    if (giveUp.aborted) {
+      if (calls.pendingWait === wait && !isBusy()) this.#schedule(wait, this.#options.afterMs);
+    } else if (calls.pendingWait === wait && this.#tries < maxTries) {
       this.#schedule(wait, firstPauseMs * 2 ** this.#tries * (0.5 + Math.random())); // I3
     }
   }
 
   /** Whether the run is parked now (I1). */
-  async #save(guest: RunGuest, wait: PendingWait): Promise<boolean> {
+  async #save(guest: RunGuest, wait: PendingWait, giveUp: AbortSignal): Promise<boolean> {
     const { calls, queue, client, checkpoints, leaseId, fencing, reach, signal } = this.#options;
     const { session } = guest;
     let stored: StoredCheckpoint | undefined;
     let isParked = false;
     let heldAt = 0;
     let saveMs = 0;
+    let filesMs = 0;
+    /** Ends with this save, so that no reading of the files goes on when the guest does. */
+    const ended = new AbortController();
+    let files: Promise<SavedFiles> | undefined;
     try {
       await calls.suspend();
       await reach("park.suspended");
@@ -136,20 +173,35 @@ export class Parking {
       const saved = await checkpoints.save(
         {
           workspace: guest.disk.mountPoint,
+          selection: async () => {
+            const saved = await files;
+            return saved?.version === undefined ? undefined : saved.leftOut;
+          },
           leaseId,
           onSealed: () => reach("park.sealed"),
-          signal: AbortSignal.any([signal, this.#waitOver.signal]),
+          signal: AbortSignal.any([signal, giveUp]),
         },
         async (directory) => {
           const from = performance.now();
           const record = await session.guest.checkpoint({ directory });
           saveMs = Math.round(performance.now() - from);
           await reach("park.saved");
+          const filesFrom = performance.now();
+          files = this.#options.saveFiles(AbortSignal.any([giveUp, ended.signal]));
+          // The archive waits for it, and fails when it does.
+          files.then(
+            () => {
+              filesMs = Math.round(performance.now() - filesFrom);
+            },
+            () => undefined,
+          );
           return { record, link: session.snapshot(), calls: [...calls.held] };
         },
       );
       stored = saved;
+      const version = (await files)?.version;
       await reach("park.stored");
+      if (giveUp.aborted) return false;
       if (this.#options.isStopping() || calls.pendingWait !== wait) return false;
       const { status } = await client.park(
         leaseId,
@@ -159,8 +211,10 @@ export class Parking {
           manifest: saved.manifest,
           artifact_digest: saved.artifactDigest,
           size_bytes: saved.sizeBytes,
+          ...(version === undefined ? {} : { workspace_version_id: version.version_id }),
           timings_ms: {
             save: saveMs,
+            files: filesMs,
             store: saved.storeMs,
             stopped: Math.round(performance.now() - heldAt),
           },
@@ -179,6 +233,8 @@ export class Parking {
       throw error;
     } finally {
       if (!isParked) {
+        ended.abort(new SaveGivenUp("the guest goes on"));
+        await files?.catch(() => undefined);
         if (stored !== undefined) await checkpoints.discard(stored.artifactDigest); // I2
         await this.#goOn(guest);
       }

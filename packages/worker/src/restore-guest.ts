@@ -1,12 +1,14 @@
 /** A run's guest out of its checkpoint: archive opened, workspace and guest restored, the task's answer heard. */
-import type { Resume, RunAssignment } from "@helmr/api";
+import { readdir } from "node:fs/promises";
+import type { Resume, RunAssignment, VersionRef } from "@helmr/api";
 import type { GuestMessage } from "@helmr/guest-protocol";
 import type { Isolation } from "@helmr/isolation";
+import { execa } from "execa";
 import type { Checkpoints, HeldCall } from "./checkpoints.ts";
 import type { ReachPoint } from "./debug-points.ts";
 import { restoreGuestSession } from "./guest-session.ts";
 import type { GuestKind, RunGuest, RunGuests } from "./run-guest.ts";
-import type { Workspaces } from "./workspaces.ts";
+import type { DiskSpec, MountedDisk, Workspaces } from "./workspaces.ts";
 
 export interface RestoreSeams {
   readonly checkpoints: Checkpoints;
@@ -19,6 +21,7 @@ export interface RestoreSeams {
   /** Resolves when the task process has answered `run.restored`, or its end is known. */
   readonly answered: Promise<unknown>;
   readonly reach: ReachPoint;
+  readonly signal: AbortSignal;
 }
 
 /** Measured at 0.2 s; a loaded host takes several. */
@@ -31,22 +34,30 @@ export async function restoreRunGuest(
   kind: GuestKind,
   seams: RestoreSeams,
 ): Promise<readonly HeldCall[]> {
-  const { checkpoints, guests, workspaces, isolation, onMessage, reach } = seams;
-  // What is here of the workspace is older than the checkpoint's.
-  await workspaces.remove(run.workspace_id);
+  const disk = new RestoredDisk(run.workspace_id, resume.workspace_version, seams);
   let calls: readonly HeldCall[] = [];
-  const guest = await guests.restore(
-    kind,
-    (spec) => workspaces.open(run.workspace_id, spec),
-    (spec, workspace) =>
-      checkpoints.load(resume.artifact_digest, workspace, async (saved, directory) => {
-        calls = saved.calls;
-        await reach("resume.opened");
-        return await restoreGuestSession(isolation, spec, { directory, ...saved }, onMessage);
-      }),
-  );
+  let guest: RunGuest;
+  try {
+    guest = await seams.guests.restore(
+      kind,
+      (spec) => disk.open(spec),
+      (spec) =>
+        disk.beside((workspace) =>
+          seams.checkpoints.load(resume.artifact_digest, workspace, async (saved, folders) => {
+            calls = saved.calls;
+            await disk.complete(folders.workspace);
+            await seams.reach("resume.opened");
+            const checkpoint = { ...saved, directory: folders.memory };
+            return await restoreGuestSession(seams.isolation, spec, checkpoint, seams.onMessage);
+          }),
+        ),
+    );
+  } catch (error) {
+    await disk.remove(); // The guest's clean-up has unmounted it.
+    throw error;
+  }
   seams.onGuest(guest);
-  await reach("resume.restored");
+  await seams.reach("resume.restored");
   await guest.session.send({ type: "run.restored" });
   await within(
     answerLimitMs,
@@ -58,6 +69,78 @@ export async function restoreRunGuest(
     ]),
   );
   return calls;
+}
+
+/**
+ * The workspace of a restored guest: the disk that is here, when its files are those of the checkpoint's version; else a fresh
+ * one, filled with the version while the archive is opened. Without a version all of it is in the archive.
+ */
+class RestoredDisk {
+  readonly #workspaceId: string;
+  readonly #version: VersionRef | undefined;
+  readonly #seams: RestoreSeams;
+  readonly #givenUp = new AbortController();
+  #disk: MountedDisk | undefined;
+  #filled: Promise<void> | undefined;
+
+  constructor(workspaceId: string, version: VersionRef | undefined, seams: RestoreSeams) {
+    this.#workspaceId = workspaceId;
+    this.#version = version;
+    this.#seams = seams;
+  }
+
+  async open(spec: DiskSpec): Promise<MountedDisk> {
+    const { workspaces, signal, reach } = this.#seams;
+    const wanted = { base: this.#version, isHere: false, signal, reach };
+    if (this.#version !== undefined && (await workspaces.holds(this.#workspaceId, wanted)))
+      this.#disk = await workspaces.open(this.#workspaceId, spec, wanted);
+    else {
+      // What is here of the workspace is older than the checkpoint's.
+      await workspaces.remove(this.#workspaceId);
+      this.#disk = await workspaces.createFresh(spec);
+      this.#fill(this.#disk);
+    }
+    return this.#disk;
+  }
+
+  /** Run `load` with the folder for the archive's part: the disk's, when all of the workspace is in it. */
+  async beside<T>(load: (workspace: string | undefined) => Promise<T>): Promise<T> {
+    try {
+      return await load(this.#version === undefined ? this.#disk?.mountPoint : undefined);
+    } catch (error) {
+      this.#givenUp.abort(error);
+      await this.#filled?.catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** The files are those of the saved instant, and the disk is the workspace's. `leftOut`: what the version is without. */
+  async complete(leftOut: string): Promise<void> {
+    const { workspaces, reach } = this.#seams;
+    const disk = this.#disk;
+    if (disk === undefined) throw new Error("the disk is not open");
+    await this.#filled;
+    if (this.#version !== undefined && (await readdir(leftOut)).length > 0)
+      await execa("cp", ["--archive", `${leftOut}/.`, disk.mountPoint]);
+    if (this.#filled === undefined && this.#version !== undefined) return; // it was here
+    if (this.#version !== undefined) await reach("workspace.restored");
+    await workspaces.settle(disk, this.#workspaceId, this.#version);
+    if (this.#version !== undefined) await reach("workspace.adopted");
+  }
+
+  async remove(): Promise<void> {
+    const { workspaces } = this.#seams;
+    if (this.#disk !== undefined) await workspaces.removeDisk(this.#disk);
+    await workspaces.remove(this.#workspaceId);
+  }
+
+  #fill(disk: MountedDisk): void {
+    if (this.#version === undefined) return;
+    const { workspaces, signal } = this.#seams;
+    const either = AbortSignal.any([signal, this.#givenUp.signal]);
+    this.#filled = workspaces.fill(disk, this.#workspaceId, this.#version, either);
+    this.#filled.catch(() => undefined); // Awaited by `complete`, or given up.
+  }
 }
 
 async function within(limitMs: number, promise: Promise<unknown>): Promise<void> {

@@ -7,14 +7,15 @@
  * | running   | `run.start` sent, or the      | first of: outcome, end of the guest, kill -> reporting;    |
  * |           | restored guest has answered   | saved while it waits (parking.ts) -> parked                |
  * | stopping  | cancel or time limit          | outcome, end of the guest, grace over -> reporting         |
- * | reporting | outcome decided               | appends flushed, finish accepted -> done                   |
- * | parked    | the checkpoint is recorded    | guest and workspace removed, nothing reported -> done      |
+ * | reporting | outcome decided               | files saved, appends flushed, finish accepted -> done      |
+ * | parked    | the checkpoint is recorded    | guest removed, nothing reported -> done                    |
  * | abandoned | lease lost (from any)         | guest killed, nothing reported -> done                     |
  *
  *  I1  Nothing is reported after the lease was lost.
  *  I2  Appends are sent only after the start was accepted; the finish only after every append.
  *  I3  The guest is destroyed and its disk unmounted before the workspace is free for the next run.
  *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
+ *  I6  The outcome is reported after the workspace's files were saved, or could not be (run-workspace.ts).
  *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
  */
 import type { Resume, RunAssignment } from "@helmr/api";
@@ -26,9 +27,11 @@ import { type Checkpoints, type HeldCall, isPermanent } from "./checkpoints.ts";
 import { type ControlPlaneClient, LeaseLostError, type RunReport } from "./control-plane-client.ts";
 import type { OnDebugPoint, ReachPoint } from "./debug-points.ts";
 import { messageOf } from "./failure.ts";
+import { isCommandMessage } from "./guest-commands.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import { checkedJson, type SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
+import type { LiveWorkspaces } from "./live-workspaces.ts";
 import { Parking } from "./parking.ts";
 import { Redactor } from "./redact.ts";
 import { restoreRunGuest } from "./restore-guest.ts";
@@ -36,7 +39,9 @@ import { RunCalls } from "./run-calls.ts";
 import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
 import { reportOfEnd, reportOfOutcome, reportOfStartFailure, reportOfStop, type Stop } from "./run-report.ts";
 import { startMessage } from "./run-start.ts";
+import { RunWorkspace } from "./run-workspace.ts";
 import type { WaitPoller } from "./wait-poller.ts";
+import type { WorkspaceSaver } from "./workspace-saver.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 export interface RunExecutorOptions {
@@ -46,6 +51,8 @@ export interface RunExecutorOptions {
   readonly guests: RunGuests;
   readonly pool: GuestPool;
   readonly workspaces: Workspaces;
+  readonly saver: WorkspaceSaver;
+  readonly live: LiveWorkspaces;
   readonly isolation: Isolation;
   /** Absent: waiting runs keep their guests. */
   readonly checkpoints: Checkpoints | undefined;
@@ -99,6 +106,9 @@ class Execution {
   readonly #calls: RunCalls;
   readonly #parking: Parking | undefined;
   readonly #reach: ReachPoint;
+  readonly #workspace: RunWorkspace;
+  /** `run.finished` came: no process of the task is left in the guest. */
+  #isTaskOver = false;
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
@@ -123,6 +133,18 @@ class Execution {
       signal: this.#abandoned.signal,
     });
     this.#reach = async (point) => options.onDebugPoint(point, run.run_id);
+    this.#workspace = new RunWorkspace({
+      run,
+      client: options.client,
+      workspaces: options.workspaces,
+      saver: options.saver,
+      live: options.live,
+      reach: this.#reach,
+      onActivity: () => this.#parking?.onActivity(),
+      preparing: this.#preparation.signal,
+      signal: this.#abandoned.signal,
+      logger: this.#logger,
+    });
     this.#parking = this.#newParking(options);
     this.#restored.promise.catch(() => undefined);
     workerStops.addEventListener("abort", () => this.#abandon(), { once: true });
@@ -148,11 +170,14 @@ class Execution {
 
   async #runOnWorkspace(): Promise<void> {
     let report: RunReport | undefined;
+    this.#workspace.offer();
     try {
       report = await this.#startAndWait();
     } catch (error) {
       report = this.#stop === undefined ? reportOfStartFailure(error) : this.#stopReport();
     }
+    if (report === undefined || this.#isOver()) this.#workspace.drop();
+    else await this.#closeWorkspace();
     const disposed = this.#guest?.dispose();
     try {
       if (report !== undefined && !this.#isOver()) await this.#report(report);
@@ -161,12 +186,19 @@ class Execution {
       this.#parking?.close();
       this.#calls.close();
       await disposed; // I3
-      // Its files went with the checkpoint: the next worker has them.
       if (this.#stop?.kind === "parked") {
-        await this.#options.workspaces.remove(this.#run.workspace_id);
+        await this.#workspace.parked();
         await this.#reach("park.guest-gone");
       }
     }
+  }
+
+  /** I6 */
+  async #closeWorkspace(): Promise<void> {
+    const { unsaved } = await this.#workspace.close(this.#isTaskOver);
+    if (unsaved === undefined || this.#isOver()) return;
+    const attributes = { message: unsaved.slice(0, 500), workspace_id: this.#run.workspace_id };
+    this.#queue.event("worker.workspace_save_failed", "error", attributes, Date.now());
   }
 
   async #startAndWait(): Promise<RunReport | undefined> {
@@ -176,6 +208,7 @@ class Execution {
     try {
       const { guest, pooled } = await this.#takeGuest();
       this.#guest = guest;
+      this.#workspace.use(guest);
       if (this.#stop !== undefined) return this.#stopReport();
       guest.session.listen((message) => this.#receive(message));
       void guest.session.ended.then((end) => this.#guestEnded(end));
@@ -220,7 +253,9 @@ class Execution {
       onMessage: (message) => this.#receive(message),
       onGuest: (guest) => {
         this.#guest = guest;
+        this.#workspace.use(guest);
       },
+      signal: this.#preparation.signal,
       answered: Promise.race([this.#restored.promise, this.#decided.promise]),
       reach: this.#reach,
     });
@@ -262,6 +297,8 @@ class Execution {
         isDecided: () => this.#isDecided,
         reach: this.#reach,
         isStopping: () => this.#stop !== undefined,
+        isBusy: () => this.#workspace.isBusy,
+        saveFiles: (signal) => this.#workspace.saveForCheckpoint(signal),
         onParked: () => {
           this.#stop = { kind: "parked" };
           this.#decide(undefined);
@@ -285,20 +322,25 @@ class Execution {
     return this.#stop?.kind === "abandoned" || this.#stop?.kind === "parked";
   }
 
-  /** A pooled guest only for a workspace that has no content here yet: its disk is empty. */
+  /** A pooled guest has an empty disk: for a workspace whose files are not here yet. */
   async #takeGuest(): Promise<{ guest: RunGuest; pooled: boolean }> {
     const { pool, guests, workspaces } = this.#options;
     const workspaceId = this.#run.workspace_id;
-    if (!this.#run.workspace_is_here) await workspaces.remove(workspaceId);
-    const pooled = (await workspaces.exists(workspaceId)) ? undefined : pool.take(this.#kind);
+    const { files } = this.#workspace;
+    const pooled = (await workspaces.holds(workspaceId, files)) ? undefined : pool.take(this.#kind);
     if (pooled !== undefined) {
-      this.#guest = pooled;
-      await workspaces.adopt(pooled.disk, workspaceId);
+      try {
+        await workspaces.adopt(pooled.disk, workspaceId, files);
+      } catch (error) {
+        await pooled.dispose();
+        await workspaces.removeDisk(pooled.disk);
+        throw error;
+      }
       return { guest: pooled, pooled: true };
     }
     const guest = await guests.start(
       this.#kind,
-      (spec) => workspaces.open(workspaceId, spec),
+      (spec) => workspaces.open(workspaceId, spec, files),
       this.#preparation.signal,
     );
     return { guest, pooled: false };
@@ -333,6 +375,7 @@ class Execution {
       await client.startLease(this.#run.lease_id, request, this.#abandoned.signal);
       this.#queue.open();
       this.#calls.start(calls); // I5
+      this.#workspace.started(guest.start_ms);
     } catch (error) {
       this.#onReportFailure(error);
     }
@@ -366,12 +409,16 @@ class Execution {
         return this.#restored.resolve();
       case "run.finished":
         return this.#finished(message.outcome);
-      default:
-        return this.#violation(`sent ${message.type} during a run`);
+      default: {
+        if (!isCommandMessage(message)) return this.#violation(`sent ${message.type} during a run`);
+        const violation = this.#workspace.receive(message);
+        return violation === undefined ? undefined : this.#violation(violation);
+      }
     }
   }
 
   #finished(outcome: RunOutcome): void {
+    this.#isTaskOver = true;
     if (
       outcome.status === "succeeded" &&
       outcome.output_json !== undefined &&

@@ -1,6 +1,6 @@
 /** What a run's guest consists of: the specification for a sandbox, and a session with its disk and source. */
 import { randomUUID } from "node:crypto";
-import type { BuiltSandbox, RunAssignment } from "@helmr/api";
+import type { BuiltSandbox, MaterializationAssignment, RunAssignment } from "@helmr/api";
 import { agentArgv, agentEnvironment } from "@helmr/guest";
 import { guestPaths } from "@helmr/guest-protocol";
 import type { GuestSpec, Isolation } from "@helmr/isolation";
@@ -16,7 +16,8 @@ export interface GuestKind {
   readonly key: string;
   readonly environmentId: string;
   readonly deploymentId: string;
-  readonly sourceDigest: string;
+  /** Of the task's source; undefined: a guest for operators alone. */
+  readonly sourceDigest: string | undefined;
   readonly sandbox: BuiltSandbox;
 }
 
@@ -31,6 +32,16 @@ export function guestKind(
     sourceDigest: run.source_digest,
     sandbox: run.sandbox,
   };
+}
+
+/** A guest without a task. */
+export function copyKind({
+  environment_id: environmentId,
+  deployment_id: deploymentId,
+  sandbox,
+}: Pick<MaterializationAssignment, "environment_id" | "deployment_id" | "sandbox">): GuestKind {
+  const key = keyOf([deploymentId, "", sandbox.definition, sandbox.image]);
+  return { key, environmentId, deploymentId, sourceDigest: undefined, sandbox };
 }
 
 export interface RunGuest {
@@ -92,13 +103,16 @@ export class RunGuests {
     const { layers, sources, workspaces } = this.#options;
     const { definition, image } = kind.sandbox;
     await using cleanup = new AsyncDisposableStack();
-    const [root, source] = await Promise.all([layers.root(image.layers), sources.hold(kind.sourceDigest)]);
-    cleanup.defer(() => source.release());
+    const [root, source] = await Promise.all([
+      layers.root(image.layers),
+      kind.sourceDigest === undefined ? undefined : sources.hold(kind.sourceDigest),
+    ]);
+    cleanup.defer(() => source?.release());
     const owner = (await resolveImageUser(root.path, image.user)).ids;
     const disk = await openDisk({ sizeMib: definition.resources.disk_mib, owner });
     cleanup.defer(() => workspaces.close(disk));
     const hasShell = await imageHasShell(root.path);
-    const spec = this.#spec(kind, root, source.path, disk.mountPoint, hasShell);
+    const spec = this.#spec(kind, root, source?.path, disk.mountPoint, hasShell);
     const session = await begin(spec, disk);
     cleanup.defer(() => session.destroy());
     const resources = cleanup.move();
@@ -114,7 +128,7 @@ export class RunGuests {
   #spec(
     kind: GuestKind,
     root: GuestSpec["root"],
-    sourcePath: string,
+    sourcePath: string | undefined,
     workspacePath: string,
     hasShell: boolean,
   ): GuestSpec {
@@ -137,7 +151,7 @@ export class RunGuests {
       user: { uid: 0, gid: 0, additionalGids: [] },
       mounts: [
         bind(guestPaths.helmr, this.#options.bundleDir, true),
-        bind(guestPaths.taskSource, sourcePath, true),
+        ...(sourcePath === undefined ? [] : [bind(guestPaths.taskSource, sourcePath, true)]),
         bind(definition.workspace_mount_path, workspacePath, false),
       ],
       resources: { cpu: resources.cpu, memoryMib: resources.memory_mib, diskMib: resources.disk_mib },

@@ -1,9 +1,11 @@
 /** What a run is finished with: outcomes of the task and ends of the guest, in the words an author understands. */
+import { WorkspaceVersionError } from "@helmr/artifacts/versions";
 import type { RunOutcome, TaskError } from "@helmr/guest-protocol";
 import type { RunReport } from "./control-plane-client.ts";
 import { headOf, messageOf } from "./failure.ts";
 import { GuestStartError, type SessionEnd } from "./guest-session.ts";
 import { MissingLayerError } from "./image-builder/layer-store.ts";
+import { versionFailureCode } from "./version-failure.ts";
 
 const maxMessageLength = 16_000;
 /** Kinds that fail again however often they are tried (contract 13.4), and those that only depend on the input. */
@@ -106,6 +108,11 @@ export function reportOfStartFailure(error: unknown): RunReport {
   const message = messageOf(error);
   if (error instanceof MissingLayerError)
     return failed("worker_failed", `image preparation: ${message}`, false);
+  const versionCode = versionFailureCode(error);
+  if (versionCode !== undefined)
+    return failed("worker_failed", `workspace: ${message}`, false, { code: versionCode });
+  if (error instanceof WorkspaceVersionError)
+    return failed("worker_failed", `workspace: the files could not be restored: ${message}`, true);
   const known = error instanceof GuestStartError;
   return failed(
     "worker_failed",
@@ -118,13 +125,18 @@ function tail(stderr: string): string {
   return stderr === "" ? "" : `: ${stderr.slice(-2_000)}`;
 }
 
-function failed(failureKind: string, text: string, retryable: boolean): RunReport {
+function failed(
+  failureKind: string,
+  text: string,
+  retryable: boolean,
+  more: Readonly<Record<string, unknown>> = {},
+): RunReport {
   const message = headOf(text, maxMessageLength);
   return {
     status: "failed",
     failure_kind: failureKind,
     message,
-    detail: { name: "RunFailed", message },
+    detail: { name: "RunFailed", message, ...more },
     retryable,
   };
 }

@@ -1,5 +1,6 @@
 /** The parts of a worker that need no control plane, put together on its data folder. */
 import { join } from "node:path";
+import type { ArtifactStore } from "@helmr/artifacts";
 import { buildGuestBundle } from "@helmr/guest";
 import { GATEWAY_ADDRESS, type IsolationCapabilities } from "@helmr/isolation";
 import { buildSdkPackage } from "@helmr/sdk/package";
@@ -13,15 +14,19 @@ import { messageOf } from "./failure.ts";
 import { GuestPool } from "./guest-pool.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { LayerStore } from "./image-builder/layer-store.ts";
+import type { LiveWorkspaces } from "./live-workspaces.ts";
+import { MaterializationExecutor } from "./materialization-executor.ts";
 import type { ResolvedWorkerOptions } from "./options.ts";
 import { RunExecutor } from "./run-executor.ts";
 import { RunGuests } from "./run-guest.ts";
 import { SdkRegistry } from "./sdk-registry.ts";
 import { SourceCache } from "./source-cache.ts";
 import { Staging } from "./staging.ts";
+import { stallLimitedStore } from "./stall-limited-store.ts";
 import { UploadJournal } from "./upload-journal.ts";
 import type { WaitPoller } from "./wait-poller.ts";
 import type { WorkerInstance } from "./worker-instance.ts";
+import { WorkspaceSaver } from "./workspace-saver.ts";
 import { Workspaces } from "./workspaces.ts";
 
 /** A build gets at most this much of the worker's memory. */
@@ -36,6 +41,8 @@ const layerAgeMs = 30 * 24 * 60 * 60_000;
 export class WorkerParts {
   readonly #options: ResolvedWorkerOptions;
   readonly #instance: WorkerInstance;
+  /** For versions of workspaces. */
+  readonly #artifacts: ArtifactStore;
   readonly #layers: LayerStore;
   readonly #sources: SourceCache;
   readonly #workspaces: Workspaces;
@@ -55,6 +62,7 @@ export class WorkerParts {
     this.#bundleDir = join(dataDir, "guest");
     this.#sdkDir = join(dataDir, "sdk");
     this.#buildsDir = join(dataDir, "builds");
+    this.#artifacts = stallLimitedStore(artifacts, options.transferStallMs);
     this.#layers = new LayerStore({
       layersDir: join(dataDir, "layers"),
       rootsDir: join(dataDir, "roots"),
@@ -63,7 +71,11 @@ export class WorkerParts {
     });
     this.#sources = new SourceCache({ dir: join(dataDir, "sources"), artifacts });
     const loopDevices = async () => (await isolation.capabilities()).limits.disk;
-    this.#workspaces = new Workspaces({ dir: join(dataDir, "workspaces"), loopDevices });
+    this.#workspaces = new Workspaces({
+      dir: join(dataDir, "workspaces"),
+      artifacts: this.#artifacts,
+      loopDevices,
+    });
     this.#caches = new CacheFolders({ dir: join(dataDir, "caches"), loopDevices });
     // Two guests at a time, each with its memory and what it wrote to its root.
     this.#staging = new Staging({ dir: join(dataDir, "staging"), sizeMib: options.capacity.memoryMib });
@@ -85,10 +97,12 @@ export class WorkerParts {
     readonly client: ControlPlaneClient;
     readonly heartbeats: Heartbeats;
     readonly waits: WaitPoller;
+    readonly live: LiveWorkspaces;
     readonly capabilities: IsolationCapabilities;
     readonly checkpoints: Checkpoints | undefined;
   }): {
     readonly runExecutor: RunExecutor;
+    readonly materializationExecutor: MaterializationExecutor;
     readonly buildExecutor: BuildExecutor;
   } {
     const { isolation, runNetworkDeny, cancelGraceMs, logger, pool: poolOptions, capacity } = this.#options;
@@ -100,7 +114,8 @@ export class WorkerParts {
       bundleDir: this.#bundleDir,
       networkDeny: runNetworkDeny,
     });
-    const freeMemoryMib = () => capacity.memoryMib - runExecutor.memoryMib;
+    const freeMemoryMib = () =>
+      capacity.memoryMib - runExecutor.memoryMib - materializationExecutor.memoryMib;
     const pool = new GuestPool({
       ...poolOptions,
       guests,
@@ -109,18 +124,38 @@ export class WorkerParts {
       logger,
     });
     this.#pool = pool;
+    const workspaces = this.#workspaces;
+    const saver = new WorkspaceSaver({
+      client: deps.client,
+      artifacts: this.#artifacts,
+      workspaces,
+      logger,
+    });
+    const materializationExecutor = new MaterializationExecutor({
+      ...deps,
+      guests,
+      workspaces,
+      saver,
+      onDebugPoint: this.#options.onDebugPoint,
+      logger,
+    });
     const runExecutor = new RunExecutor({
       ...deps,
       guests,
       pool,
-      workspaces: this.#workspaces,
+      workspaces,
+      saver,
       isolation,
       parkAfterMs: this.#options.parkAfterMs,
       onDebugPoint: this.#options.onDebugPoint,
       cancelGraceMs,
       logger,
     });
-    return { runExecutor, buildExecutor: this.#buildExecutor(deps, pool) };
+    return {
+      runExecutor,
+      materializationExecutor,
+      buildExecutor: this.#buildExecutor(deps, pool),
+    };
   }
 
   /** Absent when there is no key, or guests cannot be saved on this host. */

@@ -1,17 +1,18 @@
 /**
- * A worker: leases runs and builds and executes them in guests.
+ * A worker: leases runs, builds and live copies of workspaces, and executes them in guests.
  *
  * | state    | enters by        | leaves by                                                       |
  * |----------|------------------|-----------------------------------------------------------------|
  * | new      | createWorker     | start -> working (recovers what a dead worker left, registers)  |
  * | working  | start            | drain -> draining; stop -> stopped                              |
  * | draining | drain            | takes nothing new; everything done -> drained; stop -> stopped  |
- * | stopped  | stop             | never: guests destroyed, disks unmounted, registry closed       |
+ * | stopped  | stop             | never: live copies saved if there is time, guests destroyed,    |
+ * |          |                  | disks unmounted, registry closed                                |
  *
  *  I1  Nothing of a dead worker of the same folder is left when the first guest starts.
  *  I2  After `stop` nothing of this worker is left on the host but its data folder.
  */
-import type { BuildAssignment, RunAssignment } from "@helmr/api";
+import type { BuildAssignment, MaterializationAssignment, RunAssignment } from "@helmr/api";
 import { workerProtocolVersion } from "@helmr/api";
 import type { IsolationCapabilities } from "@helmr/isolation";
 import { type Checkpoints, compatibilityOf } from "./checkpoints.ts";
@@ -19,6 +20,8 @@ import { ControlPlaneClient, type RegisterRequest, type Registration } from "./c
 import { messageOf } from "./failure.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { LeaseLoop } from "./lease-loop.ts";
+import { LiveWorkspaces } from "./live-workspaces.ts";
+import type { MaterializationExecutor } from "./materialization-executor.ts";
 import { type ResolvedWorkerOptions, resolveOptions, type WorkerOptions } from "./options.ts";
 import { WaitPoller } from "./wait-poller.ts";
 import { readInstance, type WorkerInstance } from "./worker-instance.ts";
@@ -47,6 +50,9 @@ interface Running {
   readonly waits: WaitPoller;
   readonly runs: LeaseLoop<RunAssignment>;
   readonly builds: LeaseLoop<BuildAssignment>;
+  readonly live: LiveWorkspaces;
+  readonly materializationExecutor: MaterializationExecutor;
+  readonly materializations: LeaseLoop<MaterializationAssignment>;
 }
 
 class LeasingWorker implements Worker {
@@ -71,7 +77,8 @@ class LeasingWorker implements Worker {
   async drain(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
-    await Promise.all([running.runs.drain(), running.builds.drain()]);
+    running.materializationExecutor.drain();
+    await drainAll(running);
   }
 
   stop(): Promise<void> {
@@ -101,6 +108,7 @@ class LeasingWorker implements Worker {
     this.#running.heartbeats.start();
     this.#running.runs.start();
     this.#running.builds.start();
+    this.#running.materializations.start();
     logger.info({ worker: instance.id, driver: capabilities.driver }, "worker is ready");
   }
 
@@ -124,6 +132,7 @@ class LeasingWorker implements Worker {
       capacity: {
         runs: capacity.runs,
         builds: capacity.builds,
+        materializations: capacity.materializations,
         cpu: capacity.cpu,
         memory_mib: capacity.memoryMib,
       },
@@ -163,17 +172,20 @@ class LeasingWorker implements Worker {
       logger,
     });
     const waits = new WaitPoller(client, logger);
-    const { runExecutor, buildExecutor } = parts.executors({
+    const live = new LiveWorkspaces(client, logger);
+    const { runExecutor, buildExecutor, materializationExecutor } = parts.executors({
       client,
       heartbeats,
       waits,
+      live,
       capabilities,
       checkpoints,
     });
+    const nothing = { max_runs: 0, max_builds: 0, max_materializations: 0, wait_ms: pollMs };
     const runs = new LeaseLoop<RunAssignment>({
       slots: capacity.runs,
       poll: async (max, aborted) =>
-        (await client.lease({ max_runs: Math.min(max, 100), max_builds: 0, wait_ms: pollMs }, aborted)).runs,
+        (await client.lease({ ...nothing, max_runs: Math.min(max, 100) }, aborted)).runs,
       execute: async (run) => {
         await runExecutor.execute(run, signal);
         await checkpoints?.handOver(client, signal);
@@ -183,11 +195,28 @@ class LeasingWorker implements Worker {
     const builds = new LeaseLoop<BuildAssignment>({
       slots: capacity.builds,
       poll: async (max, aborted) =>
-        (await client.lease({ max_runs: 0, max_builds: Math.min(max, 10), wait_ms: pollMs }, aborted)).builds,
+        (await client.lease({ ...nothing, max_builds: Math.min(max, 10) }, aborted)).builds,
       execute: (build) => buildExecutor.execute(build, signal),
       logger,
     });
-    return { parts, heartbeats, waits, runs, builds };
+    const materializations = new LeaseLoop<MaterializationAssignment>({
+      slots: capacity.materializations,
+      poll: async (max, aborted) =>
+        (await client.lease({ ...nothing, max_materializations: Math.min(max, 100) }, aborted))
+          .materializations,
+      execute: (copy) => materializationExecutor.execute(copy, signal),
+      logger,
+    });
+    return {
+      parts,
+      heartbeats,
+      waits,
+      live,
+      runs,
+      builds,
+      materializations,
+      materializationExecutor,
+    };
   }
 
   /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
@@ -204,12 +233,29 @@ class LeasingWorker implements Worker {
 
   async #stop(): Promise<void> {
     await this.#starting?.catch(() => undefined);
-    this.#stopping.abort();
     const running = this.#running;
+    if (running !== undefined) await this.#saveCopies(running);
+    this.#stopping.abort();
     if (running === undefined) return;
-    await Promise.all([running.runs.drain(), running.builds.drain()]);
+    await drainAll(running);
+    await running.live.stop();
     await running.waits.stop();
     await running.heartbeats.stop();
     await running.parts.close();
   }
+
+  /** What is not saved in time is lost with its guest, and its workspace goes on from the version before. */
+  async #saveCopies({ materializations, materializationExecutor }: Running): Promise<void> {
+    materializationExecutor.stopAll("the worker stops");
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.#options.stopSaveMs);
+    });
+    await Promise.race([materializations.drain(), limit]);
+    clearTimeout(timer);
+  }
+}
+
+async function drainAll({ runs, builds, materializations }: Running): Promise<void> {
+  await Promise.all([runs.drain(), builds.drain(), materializations.drain()]);
 }

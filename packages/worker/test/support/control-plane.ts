@@ -1,4 +1,5 @@
 /** A control plane that follows a script: the worker's wire over real HTTP, with everything it was told kept. */
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,8 +11,10 @@ import {
   finishBuildRequest,
   finishRunRequest,
   type RunAssignment,
+  recordVersionRequest,
   registerWorkerRequest,
   startLeaseRequest,
+  type VersionRef,
 } from "@helmr/api";
 import type { z } from "zod";
 
@@ -27,6 +30,8 @@ export class LeaseRecord {
   readonly events: z.infer<typeof buildEventsRequest>["items"] = [];
   readonly finished = Promise.withResolvers<RunOutcome | BuildOutcome>();
   outcome: RunOutcome | BuildOutcome | undefined;
+  /** Of a run: what was saved of its workspace. */
+  readonly versions: z.infer<typeof recordVersionRequest>[] = [];
   lost = false;
   cancel: { reason: string; force: boolean } | undefined;
   readonly #waiters: { test: () => boolean; resolve: () => void }[] = [];
@@ -65,6 +70,9 @@ export class ScriptedControlPlane {
   readonly leases = new Map<string, LeaseRecord>();
   readonly buildSecrets = new Map<string, string>();
   readonly registrations: z.infer<typeof registerWorkerRequest>[] = [];
+  /** Current version by workspace. */
+  readonly workspaces = new Map<string, VersionRef>();
+  readonly #workspaceOf = new Map<string, string>();
   readonly #runs: RunAssignment[] = [];
   readonly #builds: BuildAssignment[] = [];
   readonly #server: Server = createServer((request, response) => void this.#answer(request, response));
@@ -84,6 +92,7 @@ export class ScriptedControlPlane {
 
   run(assignment: RunAssignment): LeaseRecord {
     this.#runs.push(assignment);
+    this.#workspaceOf.set(assignment.lease_id, assignment.workspace_id);
     return this.#offer(assignment.lease_id);
   }
 
@@ -126,10 +135,24 @@ export class ScriptedControlPlane {
         200,
         await this.#lease(body as { max_runs: number; max_builds: number; wait_ms: number }, response),
       ];
+    if (path === "workspaces/poll") {
+      await this.#idle((body as { wait_ms: number }).wait_ms, response);
+      return [200, { attached: [], commands: [], lost: [] }];
+    }
+    if (path === "uploads/reserve") return [200, {}];
     const [, leaseId = "", verb = ""] = /^(?:leases|builds)\/([\w-]+)\/(\w+)$/.exec(path) ?? [];
     const record = this.leases.get(leaseId);
     if (record === undefined || record.lost) return [409, { error: "the lease is lost", code: "lease_lost" }];
+    if (verb === "versions") return [200, { version: this.#save(leaseId, record, body) }];
     return [200, this.#report(record, verb, path.startsWith("builds/"), body)];
+  }
+
+  #save(leaseId: string, record: LeaseRecord, body: unknown): VersionRef {
+    const saved = recordVersionRequest.parse(body);
+    const version = { version_id: randomUUID(), manifest_digest: saved.manifest_digest };
+    record.versions.push(saved);
+    this.workspaces.set(this.#workspaceOf.get(leaseId) ?? "", version);
+    return version;
   }
 
   #report(record: LeaseRecord, verb: string, isBuild: boolean, body: unknown): unknown {
@@ -167,18 +190,28 @@ export class ScriptedControlPlane {
     response: ServerResponse,
   ): Promise<unknown> {
     const deadline = performance.now() + ask.wait_ms;
-    const closed = once(response, "close").catch(() => undefined);
+    const idle = this.#idle(ask.wait_ms, response);
     while (!response.destroyed && performance.now() < deadline) {
-      const runs = this.#runs.splice(0, ask.max_runs);
+      const runs = this.#runs.splice(0, ask.max_runs).map((run) => this.#withFiles(run));
       const builds = this.#builds.splice(0, ask.max_builds);
-      if (runs.length + builds.length > 0) return { runs, builds };
-      let timer: NodeJS.Timeout | undefined;
-      const limit = new Promise((resolve) => {
-        timer = setTimeout(resolve, deadline - performance.now());
-      });
-      await Promise.race([this.#wake.promise, closed, limit]);
-      clearTimeout(timer);
+      if (runs.length + builds.length > 0) return { runs, builds, materializations: [] };
+      await Promise.race([this.#wake.promise, idle]);
     }
-    return { runs: [], builds: [] };
+    return { runs: [], builds: [], materializations: [] };
+  }
+
+  #withFiles(run: RunAssignment): RunAssignment {
+    const version = this.workspaces.get(run.workspace_id);
+    return version === undefined ? run : { base_version: version, ...run };
+  }
+
+  /** Until the time is over or nobody waits for the answer. */
+  async #idle(ms: number, response: ServerResponse): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([once(response, "close").catch(() => undefined), limit]);
+    clearTimeout(timer);
   }
 }

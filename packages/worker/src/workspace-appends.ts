@@ -1,0 +1,225 @@
+/**
+ * What happens in one live copy of a workspace (output, starts, ends) on its way to the control plane: ordered, numbered,
+ * bounded.
+ *
+ * | state  | enters by        | push    | sends                                              |
+ * |--------|------------------|---------|----------------------------------------------------|
+ * | open   | constructor      | kept    | at once when idle, one request at a time           |
+ * | closed | a request failed, abandon | dropped | nothing; onFailure is told once           |
+ *
+ *  I1  Items reach the control plane in the order of push, each under one number of its own, from 1, without gaps.
+ *  I2  Whoever awaits what `output` returns keeps at most `highWaterBytes` and one piece waiting here.
+ *  I3  Output of a stream that the control plane calls paused is taken and not given room until it is not paused any more;
+ *      while one is paused and nothing else is sent, an empty append asks.
+ */
+
+import type { workspaceAppendRequest, workspaceAppendResponse } from "@helmr/api";
+import type { z } from "zod";
+
+type WireItem = z.input<typeof workspaceAppendRequest>["items"][number];
+type Unnumbered<Item> = Item extends { readonly number: number } ? Omit<Item, "number"> : never;
+/** What is told as it is; output goes through `output`. */
+export type WorkspaceFact = Exclude<Unnumbered<WireItem>, { readonly kind: "output" }>;
+export type OutputStream = "stdout" | "stderr" | "output";
+
+export interface WorkspaceAppendsOptions {
+  readonly send: (items: readonly WireItem[]) => Promise<z.infer<typeof workspaceAppendResponse>>;
+  /** A request failed for good: the copy is lost, or the control plane refuses or is away. */
+  readonly onFailure: (error: unknown) => void;
+  /** Between two questions while a stream is paused. */
+  readonly pausedPollMs?: number;
+}
+
+/** Of content: base64 of it with the JSON around it must fit 1 MiB. */
+const batchBytes = 640 * 1024;
+const batchItems = 500;
+const itemBytes = 256 * 1024;
+const highWaterBytes = 1024 * 1024;
+const defaultPausedPollMs = 250;
+
+interface PendingOutput {
+  readonly kind: "output";
+  readonly resourceId: string;
+  readonly stream: OutputStream;
+  readonly chunks: Uint8Array[];
+  bytes: number;
+  readonly atMs: number;
+}
+type Pending = PendingOutput | { readonly kind: "fact"; readonly fact: WorkspaceFact };
+
+interface RoomWaiter {
+  readonly key: string;
+  readonly resolve: () => void;
+}
+
+export class WorkspaceAppends {
+  readonly #options: Required<WorkspaceAppendsOptions>;
+  #closed = false;
+  #pending: Pending[] = [];
+  #pendingBytes = 0;
+  #nextNumber = 1;
+  #sending = false;
+  #paused = new Set<string>();
+  #ignoresPauses = false;
+  #pausedTimer: NodeJS.Timeout | undefined;
+  /** Bytes of each stream that have a place in an item. */
+  readonly #offsets = new Map<string, number>();
+  #roomWaiters: RoomWaiter[] = [];
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(options: WorkspaceAppendsOptions) {
+    this.#options = { pausedPollMs: defaultPausedPollMs, ...options };
+  }
+
+  push(fact: WorkspaceFact): void {
+    if (this.#closed) return;
+    this.#pending.push({ kind: "fact", fact });
+    this.#sendNow();
+  }
+
+  /** Bytes of a stream; resolves when there is room for more of it (I2, I3). */
+  output(resourceId: string, stream: OutputStream, data: Uint8Array): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    for (let at = 0; at < data.length; at += itemBytes)
+      this.#pushOutput(resourceId, stream, data.subarray(at, at + itemBytes));
+    this.#sendNow();
+    const key = keyOf(resourceId, stream);
+    if (this.#hasRoom(key)) return Promise.resolve();
+    return new Promise((resolve) => this.#roomWaiters.push({ key, resolve }));
+  }
+
+  /** Nothing more comes of the exec or terminal. */
+  forget(resourceId: string): void {
+    for (const stream of ["stdout", "stderr", "output"]) {
+      this.#offsets.delete(keyOf(resourceId, stream));
+      this.#paused.delete(keyOf(resourceId, stream));
+    }
+    this.#giveRoom();
+  }
+
+  /** The guest is going: what is left of paused streams is taken, it is little. */
+  ignorePauses(): void {
+    this.#ignoresPauses = true;
+    this.#paused.clear();
+    this.#giveRoom();
+  }
+
+  /** Resolves when everything pushed so far is acknowledged, or nothing is sent any more. */
+  async flush(): Promise<void> {
+    while (!this.#closed && (this.#pending.length > 0 || this.#sending))
+      await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Forget what waits and send nothing more. */
+  abandon(): void {
+    this.#closed = true;
+    clearTimeout(this.#pausedTimer);
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#paused.clear();
+    this.#giveRoom();
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+
+  #pushOutput(resourceId: string, stream: OutputStream, data: Uint8Array): void {
+    this.#pendingBytes += data.length;
+    const last = this.#pending.at(-1);
+    const joins =
+      last?.kind === "output" &&
+      last.resourceId === resourceId &&
+      last.stream === stream &&
+      last.bytes + data.length <= itemBytes;
+    if (joins) {
+      last.chunks.push(data);
+      last.bytes += data.length;
+    } else {
+      const atMs = Date.now();
+      this.#pending.push({ kind: "output", resourceId, stream, chunks: [data], bytes: data.length, atMs });
+    }
+  }
+
+  #hasRoom(key: string): boolean {
+    return this.#closed || (this.#pendingBytes < highWaterBytes && !this.#paused.has(key));
+  }
+
+  #sendNow(): void {
+    if (this.#closed || this.#sending || this.#pending.length === 0) return;
+    void this.#send(this.#takeBatch());
+  }
+
+  async #send(items: readonly WireItem[]): Promise<void> {
+    this.#sending = true;
+    clearTimeout(this.#pausedTimer);
+    try {
+      const { paused } = await this.#options.send(items);
+      this.#sending = false;
+      if (this.#closed) return;
+      if (!this.#ignoresPauses)
+        this.#paused = new Set(paused.map(({ resource_id, stream }) => keyOf(resource_id, stream)));
+    } catch (error) {
+      this.#sending = false;
+      if (this.#closed) return;
+      this.abandon();
+      this.#options.onFailure(error);
+      return;
+    }
+    this.#giveRoom();
+    if (this.#pending.length > 0) this.#sendNow();
+    else {
+      for (const resolve of this.#idleWaiters.splice(0)) resolve();
+      this.#askAgain();
+    }
+  }
+
+  /** I3 */
+  #askAgain(): void {
+    if (this.#paused.size === 0) return;
+    this.#pausedTimer = setTimeout(() => {
+      if (!this.#closed && !this.#sending) void this.#send([]);
+    }, this.#options.pausedPollMs);
+    this.#pausedTimer.unref();
+  }
+
+  #giveRoom(): void {
+    const waiters = this.#roomWaiters.splice(0);
+    for (const waiter of waiters) {
+      if (this.#hasRoom(waiter.key)) waiter.resolve();
+      else this.#roomWaiters.push(waiter);
+    }
+  }
+
+  #takeBatch(): WireItem[] {
+    let bytes = 0;
+    let count = 0;
+    for (const item of this.#pending) {
+      const size = item.kind === "output" ? item.bytes : 0;
+      if (count > 0 && (bytes + size > batchBytes || count === batchItems)) break;
+      bytes += size;
+      count += 1;
+    }
+    this.#pendingBytes -= bytes;
+    return this.#pending.splice(0, count).map((item) => this.#toWire(item));
+  }
+
+  #toWire(item: Pending): WireItem {
+    const number = this.#nextNumber++;
+    if (item.kind === "fact") return { ...item.fact, number } as WireItem;
+    const { resourceId, stream, chunks, bytes, atMs } = item;
+    const key = keyOf(resourceId, stream);
+    const offset = this.#offsets.get(key) ?? 0;
+    this.#offsets.set(key, offset + bytes);
+    return {
+      kind: "output",
+      number,
+      resource_id: resourceId,
+      stream,
+      offset,
+      content_base64: Buffer.concat(chunks).toString("base64"),
+      observed_at: new Date(atMs).toISOString(),
+    };
+  }
+}
+
+function keyOf(resourceId: string, stream: string): string {
+  return `${resourceId} ${stream}`;
+}
