@@ -110,6 +110,7 @@ const statusStyles: Readonly<Record<string, Style>> = {
   failed: "red",
   cancelled: "yellow",
   expired: "yellow",
+  errored: "red",
 };
 
 /** A status word in the colour of its meaning. */

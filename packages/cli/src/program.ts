@@ -24,6 +24,7 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   run: () => import("./commands/run.ts"),
   workspace: () => import("./commands/workspace.ts"),
   token: () => import("./commands/token.ts"),
+  schedule: () => import("./commands/schedule.ts"),
   deployment: () => import("./commands/deployment.ts"),
   sandbox: () => import("./commands/sandbox.ts"),
   secret: () => import("./commands/secret.ts"),

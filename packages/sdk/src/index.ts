@@ -5,6 +5,11 @@ export { type Image, type ImageRunOptions, image } from "./authoring/image.ts";
 export { type Queue, type QueueConfig, queue } from "./authoring/queue.ts";
 export type { RetryBackoff, RetryPolicy } from "./authoring/retry.ts";
 export { type Sandbox, type SandboxNetwork, type SandboxResources, sandbox } from "./authoring/sandbox.ts";
+export type {
+  ScheduledTaskConfig,
+  ScheduledTaskPayload,
+  ScheduledTaskPayloadInput,
+} from "./authoring/scheduled-task.ts";
 export type { TaskSecret } from "./authoring/secrets.ts";
 export {
   type Cache,
@@ -44,6 +49,15 @@ export type {
   RunsApi,
   RunWaitOptions,
 } from "./client/runs.ts";
+export type {
+  Schedule,
+  ScheduleCallOptions,
+  ScheduleCreateInput,
+  ScheduleReference,
+  ScheduleSessionOptions,
+  SchedulesApi,
+  ScheduleUpdateInput,
+} from "./client/schedules.ts";
 export type { SessionAddress } from "./client/session-address.ts";
 export type { SessionInput, SessionInputSendOptions } from "./client/session-input.ts";
 export type {
@@ -203,5 +217,6 @@ export { type StreamConfig, streams } from "./runtime/streams.ts";
 export { timers } from "./runtime/timers.ts";
 export type { WaitDelayHandle, WaitError, WaitHandle, WaitResult } from "./runtime/wait-handle.ts";
 export type { WaitOptions } from "./runtime/wait-options.ts";
+export { type SchedulesNamespace, schedules } from "./schedules.ts";
 export type { PayloadSchema, PayloadSchemaIssue, PayloadSchemaResult } from "./schema.ts";
 export { type TokensNamespace, tokens } from "./tokens.ts";

@@ -9,7 +9,7 @@ import type { RetryDefinition } from "./authoring/retry.ts";
 import { type SandboxDefinition, sandboxDefinition } from "./authoring/sandbox.ts";
 import type { SecretDefinition } from "./authoring/secrets.ts";
 import { taskState } from "./authoring/task.ts";
-import type { TaskContext } from "./authoring/task-types.ts";
+import type { ScheduleDefinition, TaskContext } from "./authoring/task-types.ts";
 import { validatePayload } from "./schema.ts";
 
 export { type ConfigDefinition, configDefinition, isConfig } from "./authoring/config.ts";
@@ -20,7 +20,14 @@ export { type StreamDefinition, streamDefinitions } from "./authoring/streams-re
 export { isTask } from "./authoring/task.ts";
 export { PayloadSchemaValidationError } from "./errors.ts";
 export { type BridgeMethod, type RuntimeBridge, runtimeKey } from "./runtime-bridge.ts";
-export type { QueueDefinition, RetryDefinition, SandboxDefinition, SecretDefinition, TaskContext };
+export type {
+  QueueDefinition,
+  RetryDefinition,
+  SandboxDefinition,
+  ScheduleDefinition,
+  SecretDefinition,
+  TaskContext,
+};
 
 /** Plain data of a task. */
 export interface TaskDefinition {
@@ -32,6 +39,7 @@ export interface TaskDefinition {
   retry: RetryDefinition;
   secrets: SecretDefinition[];
   hasPayload: boolean;
+  schedule: ScheduleDefinition | undefined;
 }
 
 /** Throws a TypeError when `value` is no task, or when its sandbox has no image or cannot be built. */
@@ -53,6 +61,8 @@ export function taskDefinition(value: unknown): TaskDefinition {
     retry: structuredClone(state.retry),
     secrets: structuredClone([...state.secrets]),
     hasPayload: state.payload !== undefined,
+    // A task of an SDK that knew of no schedules has none.
+    schedule: state.schedule === undefined ? undefined : { ...state.schedule },
   };
 }
 
@@ -68,6 +78,7 @@ export interface CatalogTaskEntry {
   retry: RetryDefinition;
   secrets: SecretDefinition[];
   has_payload: boolean;
+  schedule?: ScheduleDefinition | undefined;
 }
 
 /** Throws as `taskDefinition`. */
@@ -84,6 +95,7 @@ export function catalogTaskEntry(value: unknown, filePath: string, exportName: s
     retry: definition.retry,
     secrets: definition.secrets,
     has_payload: definition.hasPayload,
+    ...(definition.schedule === undefined ? {} : { schedule: definition.schedule }),
   };
 }
 

@@ -191,8 +191,13 @@ describe("authoring with the package", () => {
     await expectToCompile("app.ts");
   });
 
-  it("compiles the examples of docs/sdk.md, docs/waits.md and the README", async () => {
-    const documents = ["../../../docs/sdk.md", "../../../docs/waits.md", "../README.md"];
+  it("compiles the examples of docs/sdk.md, docs/waits.md, docs/schedules.md and the README", async () => {
+    const documents = [
+      "../../../docs/sdk.md",
+      "../../../docs/waits.md",
+      "../../../docs/schedules.md",
+      "../README.md",
+    ];
     const texts = await Promise.all(
       documents.map((path) => readFile(new URL(path, import.meta.url), "utf8")),
     );

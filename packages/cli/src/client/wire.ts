@@ -18,6 +18,7 @@ export type {
   Run,
   RunLogFrame,
   Sandbox,
+  Schedule,
   Secret,
   Session,
   SessionStart,

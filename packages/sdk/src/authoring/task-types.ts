@@ -24,7 +24,7 @@ export interface TaskContext {
   readonly session: { readonly id: string };
 }
 
-interface TaskConfigBase<Secrets extends readonly TaskSecret[]> {
+export interface TaskConfigBase<Secrets extends readonly TaskSecret[]> {
   /** Up to 128 letters, digits, `.`, `_`, `-`. */
   readonly id: string;
   readonly sandbox: Sandbox;
@@ -76,6 +76,12 @@ export interface Task<
   readonly [taskBrand]: TaskState;
 }
 
+/** When a task is due: a five-field pattern and an IANA time zone. */
+export interface ScheduleDefinition {
+  readonly cron: string;
+  readonly timezone: string;
+}
+
 /** What a task object carries at run time; its shape is part of the brand's version. */
 export interface TaskState {
   readonly id: string;
@@ -86,6 +92,8 @@ export interface TaskState {
   readonly retry: RetryDefinition;
   readonly secrets: readonly SecretDefinition[];
   readonly payload: PayloadSchema | undefined;
+  /** Of `schedules.task` with a cron. */
+  readonly schedule: ScheduleDefinition | undefined;
   readonly run: (...args: unknown[]) => unknown;
 }
 

@@ -36,10 +36,26 @@ export function task<Output, const Secrets extends readonly TaskSecret[] = reado
   config: TaskConfig<Output, Secrets>,
 ): Task<NoPayload, Awaited<Output>, Secrets>;
 export function task(config: unknown): Task {
-  const given = expectObject(config, "task(...)", '{ id: "hello", sandbox, run }');
-  const id = expectPattern(given.id, idPattern, "task(...).id");
-  const where = `task(${JSON.stringify(id)})`;
+  const { given, id, where } = openTaskConfig(config, "task");
   refuseForeignKeys(given, where);
+  const payload = given.payload === undefined ? undefined : expectSchema(given.payload, `${where}.payload`);
+  return buildTask(given, id, where, { payload, schedule: undefined });
+}
+
+/** The start of every kind of task: an object with an id. `kind` is the function's name. */
+export function openTaskConfig(config: unknown, kind: "task" | "schedules.task") {
+  const given = expectObject(config, `${kind}(...)`, '{ id: "hello", sandbox, run }');
+  const id = expectPattern(given.id, idPattern, `${kind}(...).id`);
+  return { given, id, where: `${kind}(${JSON.stringify(id)})` };
+}
+
+/** What all kinds have. The keys were checked. */
+export function buildTask(
+  given: Record<string, unknown>,
+  id: string,
+  where: string,
+  { payload, schedule }: Pick<TaskState, "payload" | "schedule">,
+): Task {
   const state: TaskState = Object.freeze({
     id,
     sandbox: expectSandbox(given.sandbox, `${where}.sandbox`),
@@ -49,14 +65,15 @@ export function task(config: unknown): Task {
     retry:
       given.retry === undefined ? { enabled: false as const } : expectRetry(given.retry, `${where}.retry`),
     secrets: given.secrets === undefined ? [] : expectSecrets(given.secrets, `${where}.secrets`),
-    payload: given.payload === undefined ? undefined : expectSchema(given.payload, `${where}.payload`),
+    payload,
+    schedule,
     run: expectRun(given.run, `${where}.run`),
   });
   return Object.freeze({ id, [taskBrand]: state });
 }
 
 /** Contract 13.1: what a task is made of; nothing else is taken, so that a misspelt option cannot be lost. */
-const taskKeys = [
+export const taskKeys = [
   "id",
   "sandbox",
   "maxDuration",
@@ -70,7 +87,10 @@ const taskKeys = [
 
 function refuseForeignKeys(config: Record<string, unknown>, where: string): void {
   if (config.schedule !== undefined) {
-    fail(`${where}.schedule`, "is not an option of task; remove it: a task does not schedule itself");
+    fail(
+      `${where}.schedule`,
+      "is not an option of task; remove it, and declare the task with schedules.task({ ..., cron })",
+    );
   }
   if (config.streams !== undefined) {
     fail(

@@ -2,6 +2,7 @@
 import { type AuthApi, createAuthApi } from "./auth.ts";
 import { environmentVariable } from "./environment.ts";
 import { createRunsApi, type RunsApi } from "./runs.ts";
+import { createSchedulesApi, type SchedulesApi } from "./schedules.ts";
 import { createSessionsApi, type SessionsApi } from "./sessions.ts";
 import { createTokensApi, type TokensApi } from "./tokens.ts";
 import { type ClientOptions, Transport } from "./transport.ts";
@@ -16,6 +17,7 @@ export class HelmrClient {
   readonly runs: RunsApi;
   readonly workspaces: WorkspacesApi;
   readonly tokens: TokensApi;
+  readonly schedules: SchedulesApi;
   readonly auth: AuthApi;
 
   constructor(options: ClientOptions = {}) {
@@ -24,6 +26,7 @@ export class HelmrClient {
     this.runs = createRunsApi(() => transport);
     this.workspaces = createWorkspacesApi(() => transport);
     this.tokens = createTokensApi(() => transport);
+    this.schedules = createSchedulesApi(() => transport);
     this.auth = createAuthApi(() => transport);
   }
 }
@@ -47,3 +50,5 @@ export const workspaces: WorkspacesApi = createWorkspacesApi(defaultTransport);
 export const auth: AuthApi = createAuthApi(defaultTransport);
 /** `client.tokens` of the same, for ../tokens.ts. */
 export const clientTokens: TokensApi = createTokensApi(defaultTransport);
+/** `client.schedules` of the same, for ../schedules.ts. */
+export const clientSchedules: SchedulesApi = createSchedulesApi(defaultTransport);

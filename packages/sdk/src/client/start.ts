@@ -87,7 +87,7 @@ export async function startBody(call: StartCall): Promise<Record<string, unknown
   };
 }
 
-function queueName(queue: NonNullable<SessionStartAndWaitOptions["queue"]>): string {
+export function queueName(queue: NonNullable<SessionStartAndWaitOptions["queue"]>): string {
   if (typeof queue === "string") return queue;
   return "name" in queue ? queue.name : queue.id;
 }
