@@ -5,9 +5,15 @@ export interface WorkspaceSettings {
   readonly keptSystemVersions: number;
   /** From archiving a workspace until its files are removed. */
   readonly deleteAfterMs: number;
+  /** A live copy that nothing has used for so long is saved and stopped. */
+  readonly idleStopMs: number;
+  /** A live copy whose worker is silent for so long is lost. */
+  readonly lostAfterMs: number;
 }
 
 export const defaultWorkspaceSettings: WorkspaceSettings = {
   keptSystemVersions: 50,
   deleteAfterMs: 30 * 86_400_000,
+  idleStopMs: 10 * 60_000,
+  lostAfterMs: 5 * 60_000,
 };

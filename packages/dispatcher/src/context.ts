@@ -35,7 +35,22 @@ export interface DispatcherIntervals {
   /** How long an artifact stays after the last that referred to it: somebody may be reading it just now. */
   readonly artifactGraceMs: number;
   readonly noteUnresumableMs: number;
+  readonly expireCopiesMs: number;
+  readonly stopIdleMs: number;
 }
+
+/** What an installation sets about live copies of workspaces; equal in control plane and dispatcher. */
+export interface LiveCopySettings {
+  /** One that nothing has used for so long is saved and stopped. */
+  readonly idleStopMs: number;
+  /** One whose worker is silent for so long is lost. */
+  readonly lostAfterMs: number;
+}
+
+export const defaultLiveCopySettings: LiveCopySettings = {
+  idleStopMs: 10 * 60_000,
+  lostAfterMs: 5 * 60_000,
+};
 
 /** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
 export const defaultIntervals: DispatcherIntervals = {
@@ -53,6 +68,8 @@ export const defaultIntervals: DispatcherIntervals = {
   removeArtifactsMs: 5_000,
   artifactGraceMs: 10 * 60_000,
   noteUnresumableMs: 5_000,
+  expireCopiesMs: 1_000,
+  stopIdleMs: 1_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

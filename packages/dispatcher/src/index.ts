@@ -3,8 +3,15 @@
  * none running delays expiry and the repair of lost hints, nothing else.
  */
 import { createMemoryFireIndex, type FireIndex } from "@helmr/coordination";
-import { type DispatcherContext, type DispatcherIntervals, defaultIntervals } from "./context.ts";
+import {
+  type DispatcherContext,
+  type DispatcherIntervals,
+  defaultIntervals,
+  defaultLiveCopySettings,
+  type LiveCopySettings,
+} from "./context.ts";
 import { continueSessionsLoop } from "./continue-sessions.ts";
+import { expireCopiesLoop } from "./expire-copies.ts";
 import { expireLeasesLoop } from "./expire-leases.ts";
 import { expireQueuedLoop } from "./expire-queued.ts";
 import { expireSessionsLoop } from "./expire-sessions.ts";
@@ -17,6 +24,7 @@ import { removeArtifactsLoop } from "./remove-artifacts.ts";
 import { repairSchedulesLoop } from "./repair-schedules.ts";
 import { ScheduleClock } from "./schedule-clock.ts";
 import { defaultScheduleSettings, type ScheduleSettings } from "./schedule-settings.ts";
+import { stopIdleLoop } from "./stop-idle.ts";
 import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
 import { sweepTokensLoop } from "./sweep-tokens.ts";
@@ -31,6 +39,7 @@ export interface DispatcherOptions extends Omit<DispatcherContext, "schedules"> 
   /** A test's clock for schedules; default the database's. */
   readonly scheduleClock?: () => Date;
   readonly intervals?: Partial<DispatcherIntervals>;
+  readonly liveCopies?: Partial<LiveCopySettings>;
 }
 
 export interface Dispatcher {
@@ -53,6 +62,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
   };
   const intervals = { ...defaultIntervals, ...options.intervals };
+  const copies = { ...defaultLiveCopySettings, ...options.liveCopies };
   const runners = [
     reconcileLoop(context, intervals.reconcileMs),
     expireQueuedLoop(context, intervals.expireQueuedMs),
@@ -68,6 +78,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     noteUnresumableLoop(context, intervals.noteUnresumableMs),
     repairSchedulesLoop(context),
     triggerSchedulesLoop(context),
+    expireCopiesLoop(context, { intervalMs: intervals.expireCopiesMs, lostAfterMs: copies.lostAfterMs }),
+    stopIdleLoop(context, { intervalMs: intervals.stopIdleMs, idleStopMs: copies.idleStopMs }),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

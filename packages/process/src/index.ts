@@ -14,4 +14,6 @@ export {
   scheduleJitter,
   tokenOf,
   urlOf,
+  workspaceIdleStop,
+  workspaceLostAfter,
 } from "./variables.ts";

@@ -54,6 +54,14 @@ export const scheduleJitter = duration("30s", "0s").describe(
   "fires of schedules are spread over this long after their time, each always by the same; equal in control plane and dispatcher",
 );
 
+/** Of control planes and dispatchers alike. */
+export const workspaceIdleStop = duration("10m").describe(
+  "a live copy of a workspace that no command or terminal has used for so long is saved and stopped; equal in control plane and dispatcher",
+);
+export const workspaceLostAfter = duration("5m").describe(
+  "a live copy of a workspace whose worker is silent for so long is lost; equal in control plane and dispatcher",
+);
+
 /** The folder that the object store is. */
 export const casUri = z
   .string()

@@ -79,6 +79,10 @@ function controlPlaneConfig(values: Values): ControlPlaneConfig {
     redisUrl: values.HELMR_REDIS_URL,
     scheduleJitterMs: values.HELMR_SCHEDULE_JITTER,
     trustedProxies: values.HELMR_TRUSTED_PROXIES,
+    workspaces: {
+      idleStopMs: values.HELMR_WORKSPACE_IDLE_STOP,
+      lostAfterMs: values.HELMR_WORKSPACE_LOST_AFTER,
+    },
     magicLinkDebugUrls: values.HELMR_MAGIC_LINK_DEBUG_URLS,
     github: github.clientId === undefined ? undefined : withoutUndefined(github),
     oidc: oidc.issuer === undefined ? undefined : withoutUndefined(oidc),

@@ -1,6 +1,16 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
-import { casUri, logLevel, postgresUrl, redisUrl, scheduleJitter, tokenOf, urlOf } from "@helmr/process";
+import {
+  casUri,
+  logLevel,
+  postgresUrl,
+  redisUrl,
+  scheduleJitter,
+  tokenOf,
+  urlOf,
+  workspaceIdleStop,
+  workspaceLostAfter,
+} from "@helmr/process";
 import { z } from "zod";
 import { isLoopbackHost } from "../sign-in/loopback.ts";
 
@@ -89,6 +99,8 @@ export const controlVariables = {
       "Redis or Valkey: hints go over it, and rate limits are counted there, for all processes together",
     ),
   HELMR_SCHEDULE_JITTER: scheduleJitter,
+  HELMR_WORKSPACE_IDLE_STOP: workspaceIdleStop,
+  HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,
   HELMR_LOG_LEVEL: logLevel,
   HELMR_EMAIL_PROVIDER: z
     .enum(["smtp", "resend", "log", "none"], { error: "must be smtp, resend, log or none" })

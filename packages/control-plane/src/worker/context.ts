@@ -21,10 +21,6 @@ export interface WorkerTimings {
   readonly heartbeatIntervalMs: number;
   /** A heartbeat is answered that much later when it has nothing to tell, so that a cancel is told at once. */
   readonly heartbeatHoldMs: number;
-  /** A live copy of a workspace whose worker is silent that long is lost. */
-  readonly workspaceLostAfterMs: number;
-  /** A live copy that nothing uses is stopped that much later. */
-  readonly workspaceIdleStopMs: number;
 }
 
 /** The pause and the hold together stay far below the lease. */
@@ -32,8 +28,6 @@ export const defaultTimings: WorkerTimings = {
   leaseDurationMs: 30_000,
   heartbeatIntervalMs: 250,
   heartbeatHoldMs: 2_000,
-  workspaceLostAfterMs: 5 * 60_000,
-  workspaceIdleStopMs: 10 * 60_000,
 };
 
 export interface WorkerContext {

@@ -111,7 +111,7 @@ async function takeWork(
   const copies = await claimMaterializations(context.db, {
     workerInstanceId,
     limit: wanted.max_materializations ?? 0,
-    lostAfterMs: context.timings.workspaceLostAfterMs,
+    lostAfterMs: context.workspaces.lostAfterMs,
   });
   if (signal.aborted && claimed.length + copies.length > 0) {
     await releaseLeases(

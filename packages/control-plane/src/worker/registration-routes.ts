@@ -72,7 +72,7 @@ async function endOldLeases(context: WorkerContext, workerInstanceId: string): P
     const copies = await expireMaterializations(context.db, {
       limit: sweepPage,
       workerInstanceId,
-      lostAfterMs: context.timings.workspaceLostAfterMs,
+      lostAfterMs: context.workspaces.lostAfterMs,
     });
     for (const copy of copies) tellEnded(context.bus, copy);
     if (runs.length < sweepPage && builds.length < sweepPage && copies.length < sweepPage) return;
@@ -105,13 +105,13 @@ async function heldAnswer(
 
 /** Leases that are of no run and no build may be those of live copies. */
 async function withCopies(
-  { db, timings }: WorkerContext,
+  { db, workspaces }: WorkerContext,
   workerInstanceId: string,
   leases: readonly { leaseId: string; fencing: number }[],
   states: readonly LeaseState[],
 ): Promise<LeaseState[]> {
   const others = leases.filter((_lease, at) => states[at]?.status === "lost");
-  const lostAfterMs = timings.workspaceLostAfterMs;
+  const lostAfterMs = workspaces.lostAfterMs;
   const kept = new Set(await extendMaterializations(db, { workerInstanceId, leases: others, lostAfterMs }));
   return states.map((state) => (kept.has(state.leaseId) ? { ...state, status: "active" } : state));
 }

@@ -40,7 +40,7 @@ const params = z.object({ id: z.uuid() });
 const requestParams = z.object({ id: z.uuid(), request_id: z.uuid() });
 
 export function workspaceRoutes(app: FastifyInstance, context: WorkerContext): void {
-  const { db, bus, timings } = context;
+  const { db, bus, workspaces } = context;
 
   app.post("/workspaces/poll", async (request, reply): Promise<WorkspacePoll> => {
     const { workerInstanceId } = await context.authentication.worker(request);
@@ -57,7 +57,7 @@ export function workspaceRoutes(app: FastifyInstance, context: WorkerContext): v
   app.post("/materializations/:id/started", async (request) => {
     const ref = await refOf(context, request);
     const { fencing } = materializationStartedRequest.parse(request.body);
-    const idleStopMs = timings.workspaceIdleStopMs;
+    const idleStopMs = workspaces.idleStopMs;
     const started = await startMaterialization(db, { ...ref, fencing, idleStopMs });
     if (started === undefined) throw leaseLost();
     // Commands were kept until now.
@@ -78,7 +78,7 @@ export function workspaceRoutes(app: FastifyInstance, context: WorkerContext): v
       tellExecs(bus, appended.execIds, appended.ptyIds);
       if (appended.hasEnded) {
         const { workspaceId } = appended;
-        await noteIdle(db, { workspaceId, idleStopMs: timings.workspaceIdleStopMs });
+        await noteIdle(db, { workspaceId, idleStopMs: workspaces.idleStopMs });
         // A run may wait for the workspace.
         const stopped = await yieldToRuns(db, ref.workerInstanceId);
         if (stopped.length > 0) tellMaterialization(bus, { worker_instance_id: ref.workerInstanceId });

@@ -45,6 +45,10 @@ async function run(): Promise<void> {
       jitterMs: config.HELMR_SCHEDULE_JITTER,
     },
     logger,
+    liveCopies: {
+      idleStopMs: config.HELMR_WORKSPACE_IDLE_STOP,
+      lostAfterMs: config.HELMR_WORKSPACE_LOST_AFTER,
+    },
   });
   dispatcher.start();
   cleanup.defer(() => dispatcher.stop());

@@ -1,5 +1,15 @@
 /** The environment variables of `helmr-dispatcher`. */
-import { casUri, count, duration, logLevel, postgresUrl, redisUrl, scheduleJitter } from "@helmr/process";
+import {
+  casUri,
+  count,
+  duration,
+  logLevel,
+  postgresUrl,
+  redisUrl,
+  scheduleJitter,
+  workspaceIdleStop,
+  workspaceLostAfter,
+} from "@helmr/process";
 
 export const dispatcherVariables = {
   HELMR_DATABASE_URL: postgresUrl,
@@ -20,5 +30,7 @@ export const dispatcherVariables = {
   HELMR_SCHEDULE_LEASE: duration("5m").describe("a fire whose dispatcher is gone is another's after that"),
   HELMR_SCHEDULE_MAX_ATTEMPTS: count(10, 1000).describe("at one fire, before it is skipped"),
   HELMR_SCHEDULE_JITTER: scheduleJitter,
+  HELMR_WORKSPACE_IDLE_STOP: workspaceIdleStop,
+  HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,
   HELMR_LOG_LEVEL: logLevel,
 } as const;

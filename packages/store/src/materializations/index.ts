@@ -11,6 +11,7 @@ export {
 } from "./expire.ts";
 export { extendMaterializations } from "./heartbeat.ts";
 export type { EndedMaterialization, MaterializationRef, MaterializationRow } from "./lifecycle.ts";
+export { noteWaitingForWorkspace } from "./note-waiting.ts";
 export {
   acknowledgeCommands,
   bindRunCopies,
