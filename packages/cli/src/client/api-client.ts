@@ -38,6 +38,8 @@ export interface ApiClient {
   ): Promise<Shape<N>>;
   /** The answer has no body. */
   remove(path: string, query?: RequestOptions["query"]): Promise<void>;
+  /** The same client, whose requests end with `signal`, too. */
+  until(signal: AbortSignal): ApiClient;
   /** An answer of bytes, as soon as the server begins to send it; the caller reads or cancels its body. */
   open(path: string, options?: RequestOptions): Promise<Response>;
   /** The answer itself, whatever its status. */
@@ -121,6 +123,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     signal: options.signal,
     raw,
     send: once,
+    until: (signal) => createApiClient({ ...options, signal: AbortSignal.any([options.signal, signal]) }),
     async open(path, request = {}) {
       const limit = new AbortController();
       const timer = setTimeout(

@@ -10,6 +10,7 @@
  *   the detach key                     0; the terminal goes on
  *   SIGINT, SIGTERM, SIGHUP            130, 143, 129; the terminal goes on
  */
+import { spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ApiClient } from "../client/api-client.ts";
 import type { WorkspacePty } from "../client/wire.ts";
@@ -51,7 +52,9 @@ export function requireTerminal(): void {
 
 /** Shows the terminal until it has ended, or somebody pressed the detach key. */
 export async function runTerminal(options: TerminalOptions): Promise<StreamEnd | "detached"> {
-  const { api, path, pty, key } = options;
+  const { path, pty, key } = options;
+  const leaving = new AbortController();
+  const api = options.api.until(leaving.signal);
   const ending = Promise.withResolvers<"detached">();
   ending.promise.catch(() => undefined);
   const pump = new InputPump({
@@ -63,8 +66,6 @@ export async function runTerminal(options: TerminalOptions): Promise<StreamEnd |
   });
   const resizer = new Resizer(api, path, ending.reject);
   const modes = new TerminalModes();
-  const reading = new AbortController();
-  const signal = AbortSignal.any([api.signal, reading.signal]);
   const release = takeTerminal({
     onKeys: keyHandler(pump, key, () => ending.resolve("detached")),
     onResize: () => resizer.set(ownSize()),
@@ -76,9 +77,9 @@ export async function runTerminal(options: TerminalOptions): Promise<StreamEnd |
   try {
     if (options.typed !== undefined) pump.push(Buffer.from(options.typed));
     await redraw(resizer, options);
-    return await Promise.race([ending.promise, show(options, modes, signal)]);
+    return await Promise.race([ending.promise, show({ ...options, api }, modes)]);
   } finally {
-    reading.abort();
+    leaving.abort();
     release();
   }
 }
@@ -96,7 +97,6 @@ async function redraw(resizer: Resizer, { from }: TerminalOptions): Promise<void
 async function show(
   { api, path, from, shownUntil, key }: TerminalOptions,
   modes: TerminalModes,
-  signal: AbortSignal,
 ): Promise<StreamEnd> {
   let notice: NodeJS.Timeout | undefined;
   const leave = key.sequences.length === 0 ? "" : `; ${key.name} leaves`;
@@ -121,7 +121,14 @@ async function show(
   };
   let at = from;
   try {
-    const stream = followBytes({ api, path: `${path}/output`, cursor: from, signal, onLost, onOpen });
+    const stream = followBytes({
+      api,
+      path: `${path}/output`,
+      cursor: from,
+      signal: api.signal,
+      onLost,
+      onOpen,
+    });
     for (;;) {
       const { done, value } = await stream.next();
       if (done) {
@@ -183,6 +190,9 @@ function takeTerminal({ onKeys, onResize, onHangup, atExit }: Taken): () => void
   };
   process.once("exit", release).on("SIGHUP", onHangup);
   stdin.setRawMode(true);
+  // Node's raw mode still turns each \n that is shown into \r\n; full-screen programs mean what they send. What is not there
+  // (Windows) does not do so. `setRawMode(false)` takes it back.
+  spawnSync("stty", ["-opost"], { stdio: ["inherit", "ignore", "ignore"] });
   stdin.on("data", onKeys).resume();
   stdout.on("resize", onResize);
   return release;
