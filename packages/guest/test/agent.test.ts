@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { buildGuestBundle } from "../src/bundle.ts";
 import {
   guestNode,
@@ -91,6 +91,36 @@ describe("exec", () => {
     expect(done.code).toBe(0);
     // It goes on.
     process.kill(Number(done.text), "SIGKILL");
+  });
+});
+
+describe("pty", () => {
+  it("is a terminal of the size it is told, that resizes, takes input and gives the end", async () => {
+    const ptyId = "terminal";
+    const text = () =>
+      Buffer.concat(
+        agent.messages.flatMap((m) => (m.type === "pty.output" ? [Buffer.from(m.data)] : [])),
+      ).toString();
+    const until = async (part: string) => {
+      await vi.waitUntil(() => text().includes(part), { timeout: 20_000 });
+    };
+    const script = 'stty size; test -t 0 && echo "$TERM"; read line; stty size; echo "got $line"; exit 9';
+    await agent.link.send({
+      type: "pty.start",
+      pty_id: ptyId,
+      cols: 91,
+      rows: 31,
+      cwd: folder.workspace,
+      env: {},
+      argv: ["/bin/sh", "-c", script],
+    });
+    await agent.wait("pty.opened");
+    await until("31 91\r\nxterm-256color\r\n");
+    await agent.link.send({ type: "pty.resize", pty_id: ptyId, cols: 92, rows: 32 });
+    expect(await agent.wait("pty.resized")).toMatchObject({ cols: 92, rows: 32 });
+    await agent.link.send({ type: "pty.input", pty_id: ptyId, data: Buffer.from("typed\r") });
+    await until("typed\r\n32 92\r\ngot typed\r\n");
+    expect(await agent.wait("pty.closed")).toEqual({ type: "pty.closed", pty_id: ptyId, code: 9 });
   });
 });
 

@@ -54,7 +54,8 @@ interface Command {
   onEnd(end: CommandEnd): void;
 }
 
-const maxResizes = 64;
+/** Of one terminal, unanswered: all terminals' answers fit into what may wait for the guest's link. */
+const maxResizes = 8;
 
 export class GuestCommands {
   readonly #send: (message: WorkerMessage) => Promise<void>;
@@ -144,7 +145,7 @@ export class GuestCommands {
     return problem === undefined ? undefined : `sent ${message.type} ${problem}`;
   }
 
-  /** The guest is gone, or is about to go: everything that runs is lost. Later starts are refused. */
+  /** The guest is gone, or is about to go: everything that runs is lost. Later starts are refused. Call it when the session has ended. */
   closeAll(reason: string): void {
     this.#gone ??= reason;
     for (const command of [...this.#commands.values()]) this.#end(command, { kind: "lost", reason });
