@@ -90,6 +90,12 @@ const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   WorkspaceInputRequest: wire.workspaceInputRequest,
   WorkspaceChunk: wire.workspaceChunk,
   WorkspaceChunkList: wire.workspaceChunkList,
+  WorkspaceEntry: wire.workspaceEntry,
+  WorkspaceEntryEnvelope: wire.workspaceEntryEnvelope,
+  WorkspaceEntryList: wire.workspaceEntryList,
+  WorkspaceChange: wire.workspaceChange,
+  WorkspaceDiff: wire.workspaceDiff,
+  WorkspaceFileDiff: wire.workspaceFileDiff,
   Secret: wire.secret,
   SecretList: wire.secretList,
   SecretPutRequest: wire.secretPutRequest,
@@ -280,6 +286,7 @@ function operation(operationId: string, route: RouteDefinition, { prefixed }: { 
     ...security(route, prefixed),
     parameters,
     ...(route.body === undefined ? {} : { requestBody: requestBody(route, route.body) }),
+    ...(route.upload === true ? { requestBody: { required: true, content: bytesContent("*/*") } } : {}),
     responses: responses(route),
   };
 }
@@ -323,7 +330,8 @@ const errorDescriptions: Readonly<Record<number, string>> = {
   404: "Not found where the credential may look",
   409: "The resource's state does not allow it",
   410: "Used, revoked or expired",
-  413: "Larger than 128 MiB",
+  413: "Larger than is allowed",
+  416: "The file has no such range",
   429: "Too many requests: try again after Retry-After seconds",
   502: "The sign-in provider did not answer as it should",
 };
@@ -333,7 +341,7 @@ function responses(route: RouteDefinition): Json {
   for (const [status, schema] of Object.entries(route.responses)) {
     result[status] =
       schema === null
-        ? { description: "Done" }
+        ? emptyOrBytes(route, Number(status))
         : { description: "Success", content: successContent(route, schema) };
   }
   const general = route.access.kind === "public" ? [400] : [400, 401, 403, 404, 429];
@@ -345,6 +353,16 @@ function responses(route: RouteDefinition): Json {
     };
   }
   return result;
+}
+
+function emptyOrBytes({ bytes }: RouteDefinition, status: number): Json {
+  return bytes === undefined || status >= 300
+    ? { description: "Done" }
+    : { description: "The bytes", content: bytesContent(bytes) };
+}
+
+function bytesContent(type: string): Json {
+  return { [type]: { schema: { type: "string", format: "binary" } } };
 }
 
 function successContent(route: RouteDefinition, schema: z.ZodType): Json {

@@ -1,5 +1,6 @@
 /** What handlers work with: made once, passed explicitly. */
 import type { ArtifactStore } from "@helmr/artifacts";
+import type { ManifestCache } from "@helmr/artifacts/versions";
 import type { LiveBus } from "@helmr/coordination";
 import type { Database, ScheduleTiming, SecretCipher } from "@helmr/store";
 import type { Logger } from "pino";
@@ -7,6 +8,7 @@ import type { Authenticator } from "./auth/authenticator.ts";
 import type { Mailer } from "./email/mailer.ts";
 import type { Outbox } from "./email/outbox.ts";
 import type { StreamHub } from "./http/stream-hub.ts";
+import type { Places } from "./limits/places.ts";
 import type { RateLimiter } from "./limits/rate-limiter.ts";
 import type { RateLimits } from "./limits/rate-limits.ts";
 import type { TokenSecrets } from "./tokens.ts";
@@ -81,6 +83,13 @@ export interface Context extends ControlPlaneOptions {
   readonly outbox: Outbox;
   readonly tokenSecrets: TokenSecrets;
   readonly streams: StreamHub;
+  /** Trees of saved versions, decoded. */
+  readonly manifests: ManifestCache;
+  /** What is under way of each, so that they do not take all memory and processors. */
+  readonly fileReads: Places;
+  readonly diffs: Places;
+  readonly downloads: Places;
+  readonly uploads: Places;
   readonly authenticator: Authenticator;
   readonly limiter: RateLimiter;
   /** Of the browser's session cookie. */

@@ -1,5 +1,6 @@
 /** The control plane: one HTTP server over the store, the bus and the artifacts. */
 import { apiVersion, maxUploadBytes } from "@helmr/api";
+import { ManifestCache } from "@helmr/artifacts/versions";
 import { uuidv7 } from "@helmr/store";
 import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { createAuthenticator } from "./auth/authenticator.ts";
@@ -13,6 +14,7 @@ import { sendError } from "./http/errors.ts";
 import { StreamHub } from "./http/stream-hub.ts";
 import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
 import { createFailingCredentials } from "./limits/failing-credentials.ts";
+import { Places } from "./limits/places.ts";
 import { createRateLimiter } from "./limits/rate-limiter.ts";
 import { pageRoutes } from "./pages/index.ts";
 import { publicApi } from "./public-api.ts";
@@ -72,6 +74,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     outbox,
     tokenSecrets,
     streams,
+    manifests: new ManifestCache(),
+    ...workspacePlaces(),
     closing: closing.signal,
     authenticator,
     limiter,
@@ -105,6 +109,16 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       closed ??= streams.drained().then(() => closeServer(app, requests));
       return closed;
     },
+  };
+}
+
+/** A file read holds a mebibyte or two, an upload some packs of 16 MiB; a download or comparison takes a processor. */
+function workspacePlaces() {
+  return {
+    fileReads: new Places("file reads", { all: 128, perActor: 32 }),
+    diffs: new Places("comparisons", { all: 8, perActor: 4 }),
+    downloads: new Places("downloads", { all: 8, perActor: 4 }),
+    uploads: new Places("uploads", { all: 8, perActor: 4 }),
   };
 }
 

@@ -4,7 +4,7 @@ import { ApiError, apiPrefix, apiVersion, maxUploadBytes, openapiDocument } from
 import type { FastifyInstance } from "fastify";
 import type { Authorize } from "./auth/authorize.ts";
 import type { Context } from "./context.ts";
-import { registerRoutes } from "./http/register-routes.ts";
+import { registerRoutes, uploadType } from "./http/register-routes.ts";
 import { apiKeyHandlers } from "./routes/api-keys.ts";
 import { catalogHandlers } from "./routes/catalog.ts";
 import { deploymentHandlers } from "./routes/deployments.ts";
@@ -23,7 +23,11 @@ import { startHandlers } from "./routes/start-session.ts";
 import { publicStreamHandlers, streamHandlers } from "./routes/streams.ts";
 import { tokenHandlers } from "./routes/tokens.ts";
 import { workspaceCommandHandlers } from "./routes/workspace-commands.ts";
+import { workspaceDiffHandlers } from "./routes/workspace-diffs.ts";
+import { workspaceDownloadHandlers } from "./routes/workspace-downloads.ts";
+import { workspaceFileHandlers } from "./routes/workspace-files.ts";
 import { materializationHandlers } from "./routes/workspace-materializations.ts";
+import { workspaceUploadHandlers } from "./routes/workspace-uploads.ts";
 import { workspaceVersionHandlers } from "./routes/workspace-versions.ts";
 import { workspaceHandlers } from "./routes/workspaces.ts";
 
@@ -34,6 +38,7 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
   app.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: maxUploadBytes }, (_request, body, done) =>
     done(null, body),
   );
+  app.addContentTypeParser(uploadType, (_request, stream, done) => done(null, stream));
   await app.register(multipart);
   app.addHook("onRequest", async (request) => {
     const version = request.headers["helmr-api-version"];
@@ -61,6 +66,10 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...scheduleHandlers(context),
       ...workspaceHandlers(context),
       ...workspaceVersionHandlers(context),
+      ...workspaceFileHandlers(context),
+      ...workspaceUploadHandlers(context),
+      ...workspaceDiffHandlers(context),
+      ...workspaceDownloadHandlers(context),
       ...deploymentHandlers(context),
       ...catalogHandlers(context),
       ...secretHandlers(context),

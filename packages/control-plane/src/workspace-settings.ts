@@ -9,6 +9,10 @@ export interface WorkspaceSettings {
   readonly idleStopMs: number;
   /** A live copy whose worker is silent for so long is lost. */
   readonly lostAfterMs: number;
+  /** Of an upload into a workspace: what is sent, and the files in it. */
+  readonly maxArchiveBytes: number;
+  /** Entries that an uploaded archive may add. */
+  readonly maxArchiveEntries: number;
 }
 
 export const defaultWorkspaceSettings: WorkspaceSettings = {
@@ -16,4 +20,10 @@ export const defaultWorkspaceSettings: WorkspaceSettings = {
   deleteAfterMs: 30 * 86_400_000,
   idleStopMs: 10 * 60_000,
   lostAfterMs: 5 * 60_000,
+  maxArchiveBytes: 1024 ** 3,
+  maxArchiveEntries: 100_000,
 };
+
+export function workspaceSettings(given: Partial<WorkspaceSettings> | undefined): WorkspaceSettings {
+  return { ...defaultWorkspaceSettings, ...given };
+}

@@ -19,6 +19,7 @@ import { signInRoutes } from "./sign-in.ts";
 import { streamRoutes } from "./streams.ts";
 import { tokenRoutes } from "./tokens.ts";
 import { workspaceCommandRoutes } from "./workspace-commands.ts";
+import { workspaceFileRoutes } from "./workspace-files.ts";
 import { workspaceMaterializationRoutes } from "./workspace-materializations.ts";
 import { workspaceRoutes } from "./workspaces.ts";
 
@@ -37,6 +38,7 @@ export const routes = {
   ...runRoutes,
   ...scheduleRoutes,
   ...workspaceRoutes,
+  ...workspaceFileRoutes,
   ...deploymentRoutes,
   ...secretRoutes,
   ...deviceRoutes,

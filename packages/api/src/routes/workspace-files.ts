@@ -26,7 +26,7 @@ export const workspaceFileRoutes = {
     summary: "Read a file's bytes; takes Range",
     query: wire.workspaceFileQuery,
     bytes: "application/octet-stream",
-    responses: { 200: null, 206: null },
+    responses: { 200: null, 206: null, 304: null },
     errors: [409, 416],
   },
   putWorkspaceFile: {

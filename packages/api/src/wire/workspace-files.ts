@@ -82,10 +82,12 @@ export const workspaceRestoreRequest = z.strictObject({ message: message.optiona
 
 export const workspaceChange = z.strictObject({
   path: z.string(),
-  /** `metadata`: mode, owner, time or extended attributes only. */
-  change: z.enum(["added", "removed", "modified", "metadata", "type"]),
+  /** `metadata`: mode, owner or extended attributes only; `renamed`: the same content under another path. */
+  change: z.enum(["added", "removed", "modified", "metadata", "type", "renamed"]),
   kind: z.enum(fileKinds),
   size_bytes: z.int(),
+  /** Of what was renamed. */
+  previous_path: z.string().optional(),
 });
 export const workspaceDiff = z.strictObject({
   base_version_id: z.string().optional(),

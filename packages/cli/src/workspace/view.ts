@@ -82,13 +82,15 @@ const letters: Readonly<
   modified: ["yellow", "M"],
   metadata: ["dim", "m"],
   type: ["yellow", "T"],
+  renamed: ["yellow", "R"],
 };
 
-/** `A path`, as git says it; m: only the mode, owner or time. */
+/** `A path`, as git says it; m: only the mode or owner. `R old<tab>new`. */
 export function writeChange(change: WorkspaceChange): Promise<void> {
   const [style, letter] = letters[change.change];
   const path = change.kind === "directory" ? `${change.path}/` : change.path;
-  return writeStdout(`${paint(style, letter)}\t${plain(path)}\n`);
+  const before = change.previous_path === undefined ? "" : `${plain(change.previous_path)}\t`;
+  return writeStdout(`${paint(style, letter)}\t${before}${plain(path)}\n`);
 }
 
 /** A unified diff, line by line, coloured on a terminal. */

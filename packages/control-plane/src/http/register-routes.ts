@@ -22,6 +22,10 @@ import { parseJsonBody, parseWith } from "./parse.ts";
 /** A handler without its route's types: the table and `Handlers` have checked that they belong together. */
 type AnyHandler = (call: Call<unknown>) => Promise<{ status: number; body: unknown } | typeof answered>;
 
+/** The parser of this type hands the stream on, of all others it reads the body. */
+export const uploadType = "application/vnd.helmr.upload";
+const bytesType = "application/octet-stream";
+
 /** What nobody has proved to be may send no more than this; nor is more read of a body that is not looked at. */
 const smallBodyBytes = 64 * 1024;
 /** Who holds a token that was given away sends answers and webhooks, which are small. */
@@ -45,7 +49,8 @@ export function registerRoutes(
         // Before the body is read: who may not call does not make the server take 128 MiB.
         onRequest: async (request, reply) => {
           if (route.cors === true) allowOrigin(request, reply, route, publicOrigin);
-          if (route.multipart !== true) ignoreContentType(request);
+          if (route.multipart !== true)
+            ignoreContentType(request, route.upload === true ? uploadType : bytesType);
           await limit(route, limiter, "address", addressSubject(request.ip));
           const access = await authorize(request, route.access, reference?.(request.params));
           await limit(route, limiter, "user", access.user?.userId);
@@ -93,8 +98,8 @@ function allowOrigin(
 }
 
 /** The content type is not enforced (contract 1.2), not even that it is one; Fastify would refuse it. */
-function ignoreContentType({ raw }: FastifyRequest): void {
-  raw.headers["content-type"] = "application/octet-stream";
+function ignoreContentType({ raw }: FastifyRequest, type: string): void {
+  raw.headers["content-type"] = type;
 }
 
 function bodyLimitOf({ access, bodyIgnored }: RouteDefinition): { readonly bodyLimit?: number } {

@@ -22,11 +22,10 @@ import {
 import { type ActingScope, createDeployment, type DeploymentRow } from "@helmr/store";
 import type { FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
+import { drain } from "../http/drain.ts";
 import { parseJsonText, parseWith } from "../http/parse.ts";
 
 const maxMetadataBytes = 1024 * 1024;
-/** How much of a refused upload is still read, so that the client can read the answer. */
-const maxDrainMs = 30_000;
 
 /** @fastify/multipart: more parts than asked for. */
 const partLimitCodes = new Set(["FST_FILES_LIMIT", "FST_FIELDS_LIMIT", "FST_PARTS_LIMIT"]);
@@ -174,13 +173,4 @@ function asAnswer(error: unknown): unknown {
     );
   }
   return error;
-}
-
-/** A client that is still sending reads no answer: take the rest, for a while, and throw it away. */
-function drain(request: FastifyRequest): void {
-  const { raw } = request;
-  raw.unpipe();
-  raw.resume();
-  const timer = setTimeout(() => raw.destroy(), maxDrainMs).unref();
-  raw.once("close", () => clearTimeout(timer));
 }

@@ -11,7 +11,7 @@ import {
 import type { Context } from "../context.ts";
 import type { Handlers } from "../http/handlers.ts";
 import { presentWorkspace } from "../present/workspace.ts";
-import { defaultWorkspaceSettings } from "../workspace-settings.ts";
+import { workspaceSettings } from "../workspace-settings.ts";
 import { found } from "./found.ts";
 
 const defaultListLimit = 100;
@@ -29,7 +29,7 @@ type WorkspaceHandlers = Pick<
 >;
 
 export function workspaceHandlers({ db, config }: Context): WorkspaceHandlers {
-  const { deleteAfterMs } = { ...defaultWorkspaceSettings, ...config.workspaces };
+  const { deleteAfterMs } = workspaceSettings(config.workspaces);
   return {
     createWorkspace: async ({ scope, body }) => {
       const ttl = body.idempotency_key_ttl;

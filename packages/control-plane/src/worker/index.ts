@@ -12,7 +12,7 @@ import {
 import type { FastifyPluginAsync } from "fastify";
 import { tellWork } from "../hints.ts";
 import type { TokenSecrets } from "../tokens.ts";
-import { defaultWorkspaceSettings, type WorkspaceSettings } from "../workspace-settings.ts";
+import { type WorkspaceSettings, workspaceSettings } from "../workspace-settings.ts";
 import { Assignments } from "./assignments.ts";
 import { WorkerAuthentication } from "./authenticate.ts";
 import { Batcher } from "./batcher.ts";
@@ -59,7 +59,7 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
       concurrency: 1,
     }),
     timings: { ...defaultTimings, ...options.timings },
-    workspaces: { ...defaultWorkspaceSettings, ...options.workspaces },
+    workspaces: workspaceSettings(options.workspaces),
   };
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {

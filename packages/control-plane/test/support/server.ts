@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { apiKeyScopes, apiPrefix, type MemberRole, routes } from "@helmr/api";
-import { createFolderStore } from "@helmr/artifacts";
+import { type ArtifactStore, createFolderStore } from "@helmr/artifacts";
 import { type ControlPlaneConfig, createControlPlane, type Mailer } from "@helmr/control-plane";
 import { createMemoryBus, type LiveBus } from "@helmr/coordination";
 import { type ActingScope, createApiKey, createSecretCipher, type Database } from "@helmr/store";
@@ -30,6 +30,7 @@ export interface TestServer {
   readonly publicUrl: string;
   readonly db: Database;
   readonly bus: LiveBus;
+  readonly artifacts: ArtifactStore;
   readonly environment: SeededEnvironment;
   readonly scope: ActingScope;
   readonly key: string;
@@ -63,10 +64,11 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
   const { db } = database;
   const folder = await mkdtemp(join(tmpdir(), "helmr-control-plane-"));
   const bus = createMemoryBus();
+  const artifacts = createFolderStore(folder);
   const controlPlane = createControlPlane({
     db,
     bus,
-    artifacts: createFolderStore(folder),
+    artifacts,
     secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
     authSecret: Buffer.alloc(32, 9),
     config: { publicUrl, ...config },
@@ -83,6 +85,7 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
     publicUrl: config.publicUrl ?? publicUrl,
     db,
     bus,
+    artifacts,
     environment,
     scope: environment.scope,
     key,

@@ -20,10 +20,15 @@ export interface WorkspaceVersion {
 }
 export interface WorkspaceChange {
   readonly path: string;
-  /** `metadata`: mode, owner, time or extended attributes only; `type`: a file became a folder, say. */
-  readonly change: "added" | "removed" | "modified" | "metadata" | "type";
+  /**
+   * `metadata`: mode, owner or extended attributes only; `type`: a file became a folder, say; `renamed`: the same content under
+   * another path.
+   */
+  readonly change: "added" | "removed" | "modified" | "metadata" | "type" | "renamed";
   readonly kind: "file" | "directory" | "symlink";
   readonly sizeBytes: number;
+  /** Of what was renamed. */
+  readonly previousPath?: string;
 }
 export interface WorkspaceDiff {
   /** Absent: compared with an empty workspace. */
@@ -77,6 +82,7 @@ function changeOf(value: unknown): WorkspaceChange {
     change: wireText(change, "change", "change") as WorkspaceChange["change"],
     kind: wireText(change, "kind", "change") as WorkspaceChange["kind"],
     sizeBytes: wireCount(change, "size_bytes", "change"),
+    ...optionalText(change, "previous_path", "previousPath"),
   });
 }
 
