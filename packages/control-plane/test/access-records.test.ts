@@ -111,6 +111,14 @@ const bodies: Readonly<Record<string, object>> = {
   patchEnvironment: { slug: "other", name: "Other", color_hex: "#112233" },
 };
 
+/** The same of the query. */
+const queries: Readonly<Record<string, string>> = {
+  getWorkspaceFile: "?path=x",
+  putWorkspaceFile: "?path=x",
+  statWorkspaceFile: "?path=x",
+  diffWorkspaceFile: "?path=x",
+};
+
 const table = Object.entries<RouteDefinition>(routes);
 const parameters = /:([A-Za-z]+)/g;
 const naming = table.filter(([name, { path, access }]) => {
@@ -132,7 +140,7 @@ async function ask(
   const filled = route.path.replace(parameters, (_, parameter: string) => record(parameter));
   const path = byExternalId
     ? `${filled}?external_id=${record("external_id")}`
-    : `${filled}${stream ? "?follow=1" : ""}`;
+    : `${filled}${stream ? "?follow=1" : (queries[name] ?? "")}`;
   const { status, body } = await server.request(
     route.method,
     `${route.access.kind === "environment-member" ? side.prefix : ""}${path}`,
