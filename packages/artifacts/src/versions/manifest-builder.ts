@@ -4,7 +4,8 @@ import { Growing, writeColumns } from "./columns.ts";
 import type { ContentStore } from "./content-store.ts";
 import { chunkBytes, type EntryMetadata, type LargeContent, S_IFMT, S_IFREG } from "./format.ts";
 import type { Manifest } from "./manifest.ts";
-import type { ExtendedAttribute } from "./syscalls.ts";
+import { sparseOf } from "./sparse-columns.ts";
+import { usedTables } from "./used-tables.ts";
 
 export class ManifestBuilder {
   readonly #depth = new Growing(Uint16Array);
@@ -195,7 +196,7 @@ export class ManifestBuilder {
 
   /** What refers to no entry any more is left out. Call it when all packs have ended. */
   encode(contentDigest: string): Buffer {
-    const { pieceMap, ...tables } = this.#usedTables();
+    const { pieceMap, ...tables } = usedTables(this.#contents, this.usedPieces());
     const contents = this.#contentColumns(pieceMap);
     const latin1 = (texts: readonly string[]) => Buffer.from(texts.join(""), "latin1");
     return writeColumns(
@@ -255,99 +256,6 @@ export class ManifestBuilder {
       chunkPiece: joined(large.map(({ chunkPiece }) => chunkPiece.map((p) => pieceMap[p] as number))),
     };
   }
-
-  /** Pieces, blocks and packs that are used, in their order, and where each piece went. */
-  #usedTables() {
-    const from = this.#contents;
-    const used = this.usedPieces();
-    const pieceMap = new Int32Array(used.length).fill(-1);
-    const blockUsed = new Uint8Array(from.blockPack.length);
-    const packUsed = new Uint8Array(from.packs.length);
-    let pieces = 0;
-    for (let piece = 0; piece < used.length; piece += 1) {
-      if (used[piece] === 0) continue;
-      pieceMap[piece] = pieces;
-      pieces += 1;
-      const block = from.pieceBlock.values[piece] as number;
-      blockUsed[block] = 1;
-      packUsed[from.blockPack.values[block] as number] = 1;
-    }
-    const { map: blockMap, kept: blocks } = renumbered(blockUsed);
-    const { map: packMap, kept: packs } = renumbered(packUsed);
-    const sha256 = Buffer.allocUnsafe(pieces * 32);
-    const length = new Uint32Array(pieces);
-    const offset = new Uint32Array(pieces);
-    const blockDelta = new Int32Array(pieces);
-    let last = 0;
-    let at = 0;
-    for (let piece = 0; piece < used.length; piece += 1) {
-      if (used[piece] === 0) continue;
-      sha256.set(from.pieceSha256.values.subarray(piece * 32, piece * 32 + 32), at * 32);
-      length[at] = from.pieceLength.values[piece] as number;
-      offset[at] = from.pieceOffset.values[piece] as number;
-      const block = blockMap[from.pieceBlock.values[piece] as number] as number;
-      blockDelta[at] = block - last;
-      last = block;
-      at += 1;
-    }
-    return {
-      pieceMap,
-      packs: Array.from(packs, (pack) => from.packs[pack]),
-      columns: {
-        pieceSha256: sha256,
-        pieceLength: length,
-        pieceOffset: offset,
-        pieceBlockDelta: blockDelta,
-        blockPack: blocks.map((block) => packMap[from.blockPack.values[block] as number] as number),
-        blockStart: blocks.map((block) => from.blockStart.values[block] as number),
-        blockStored: blocks.map((block) => from.blockStored.values[block] as number),
-        blockRaw: blocks.map((block) => from.blockRaw.values[block] as number),
-      },
-    };
-  }
-}
-
-function sparseOf(manifest: Manifest | undefined) {
-  return {
-    targets: new ByEntry(manifest?.targets ?? new Map<number, string>()),
-    attributes: new ByEntry(manifest?.attributes ?? new Map<number, readonly ExtendedAttribute[]>()),
-    extents: new ByEntry(manifest?.extents ?? new Map<number, Float64Array>()),
-  };
-}
-
-/** What few entries have, to be found by a range of entries. */
-class ByEntry<T> {
-  readonly #sorted: readonly (readonly [number, T])[];
-
-  constructor(values: ReadonlyMap<number, T>) {
-    this.#sorted = [...values].sort(([a], [b]) => a - b);
-  }
-
-  between(from: number, to: number): readonly (readonly [number, T])[] {
-    return this.#sorted.slice(this.#firstAt(from), this.#firstAt(to));
-  }
-
-  #firstAt(entry: number): number {
-    let low = 0;
-    let high = this.#sorted.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#sorted[middle]?.[0] as number) < entry) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-}
-
-function renumbered(used: Uint8Array): { map: Int32Array; kept: Uint32Array } {
-  const map = new Int32Array(used.length).fill(-1);
-  const kept = new Growing(Uint32Array);
-  used.forEach((isUsed, index) => {
-    if (isUsed === 0) return;
-    map[index] = kept.length;
-    kept.push(index);
-  });
-  return { map, kept: kept.taken() };
 }
 
 function joined(arrays: readonly Uint32Array[]): Uint32Array {

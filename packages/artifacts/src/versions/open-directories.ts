@@ -2,6 +2,7 @@
  * Directories of a tree by descriptor, the least recently used closed: a tree may be deeper than a process may have descriptors, and
  * longer than a path may be. Each is opened from its parent's descriptor, never through a link, and must be the one it was before.
  */
+import { WorkspaceVersionError } from "./errors.ts";
 import { close, openDirectory, openRoot, statOf } from "./syscalls.ts";
 
 const openAtOnce = 200;
@@ -28,7 +29,7 @@ export class OpenDirectories {
 
   constructor(folder: string) {
     this.#folder = folder;
-    this.root = { parent: undefined, name: "", depth: 0, fd: openRoot(folder) };
+    this.root = { parent: undefined, name: "", depth: 0, fd: openFolder(folder) };
   }
 
   /** Valid until the next call. */
@@ -78,12 +79,24 @@ export class OpenDirectories {
   /** Its descriptor anew, at the start of the directory. */
   reopenRoot(): number {
     this.close(this.root);
-    this.root.fd = openRoot(this.#folder);
-    return this.root.fd;
+    const fd = openFolder(this.#folder);
+    this.root.fd = fd;
+    return fd;
   }
 
   closeAll(): void {
     for (const node of this.#open) this.close(node);
     this.close(this.root);
+  }
+}
+
+function openFolder(folder: string): number {
+  try {
+    return openRoot(folder);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new WorkspaceVersionError("folder_unusable", `the folder ${folder} cannot be opened: ${why}`, {
+      cause: error,
+    });
   }
 }

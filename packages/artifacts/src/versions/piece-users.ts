@@ -1,6 +1,7 @@
-/** Which files have a piece, and at which chunk: further names of a file left out. */
+/** Where the pieces of a version are, and which files have them. */
 import { S_IFMT, S_IFREG } from "./format.ts";
 import type { Manifest } from "./manifest.ts";
+import type { PlacedPiece } from "./pack-blocks.ts";
 
 export interface PieceUsers {
   /** By piece, where its users start in the other two. */
@@ -9,6 +10,7 @@ export interface PieceUsers {
   readonly chunk: Uint32Array;
 }
 
+/** Further names of a file left out. */
 export function usersOfPieces(manifest: Manifest): PieceUsers {
   const start = new Uint32Array(manifest.pieceLength.length + 1);
   forEachUse(manifest, (piece) => {
@@ -41,4 +43,19 @@ function forEachUse(manifest: Manifest, use: (piece: number, entry: number, chun
       });
     }
   }
+}
+
+export function piecesByPack(manifest: Manifest): PlacedPiece[][] {
+  const byPack: PlacedPiece[][] = manifest.packs.map(() => []);
+  for (let piece = 0; piece < manifest.pieceLength.length; piece += 1) {
+    const block = manifest.pieceBlock[piece] as number;
+    byPack[manifest.blockPack[block] as number]?.push({
+      piece,
+      block,
+      offset: manifest.pieceOffset[piece] as number,
+      length: manifest.pieceLength[piece] as number,
+      sha256: manifest.pieceSha256.subarray(piece * 32, piece * 32 + 32),
+    });
+  }
+  return byPack;
 }

@@ -8,15 +8,16 @@
  */
 import { writeSync } from "node:fs";
 import type { ArtifactAccess } from "./artifact-access.ts";
-import { readRecords, wordsOf } from "./directory-records.ts";
+import { readRecords } from "./directory-records.ts";
 import { WorkspaceVersionError } from "./errors.ts";
 import { chunkBytes, packMaxBytes } from "./format.ts";
 import type { Manifest } from "./manifest.ts";
 import { loadManifest } from "./manifest-artifact.ts";
 import { type DirectoryNode, OpenDirectories } from "./open-directories.ts";
 import { type PlacedPiece, readPack } from "./pack-blocks.ts";
-import { type PieceUsers, usersOfPieces } from "./piece-users.ts";
-import { racyMs, StatIndex } from "./stat-index.ts";
+import { type PieceUsers, piecesByPack, usersOfPieces } from "./piece-users.ts";
+import { indexRestored } from "./restored-index.ts";
+import type { StatIndex } from "./stat-index.ts";
 import {
   close,
   createFile,
@@ -29,12 +30,10 @@ import {
   setMode,
   setModified,
   setOwner,
-  statOf,
   truncate,
 } from "./syscalls.ts";
 
 const packsAhead = 2;
-const statRecordWords = 20;
 
 export interface RestoreJob {
   readonly folder: string;
@@ -50,6 +49,8 @@ export interface RestoreOutcome {
   readonly packs: number;
   /** Extended attributes that this file system or these rights do not allow. */
   readonly attributesNotSet: number;
+  /** Why the index could not be written: the first save reads everything. */
+  readonly indexError?: string;
   readonly totalMs: number;
 }
 
@@ -62,12 +63,13 @@ export async function restoreFolder(
   const version = await loadManifest(artifacts, job.manifestDigest);
   const { manifest } = version;
   const restore = new Restore(job.folder, manifest, checkAborted);
+  let indexError: string | undefined;
   try {
     restore.makeTree();
     await restore.writeContents(artifacts);
     restore.makeLinks();
     restore.finishDirectories();
-    if (job.index !== undefined) await restore.index().write(job.index, version);
+    if (job.index !== undefined) indexError = await restore.index().write(job.index, version);
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw new WorkspaceVersionError(
@@ -83,6 +85,7 @@ export async function restoreFolder(
     sizeBytes: manifest.sizeBytes,
     packs: manifest.packs.length,
     ...restore.stats,
+    ...(indexError !== undefined && { indexError }),
     totalMs: performance.now() - from,
   };
 }
@@ -213,6 +216,10 @@ class Restore {
     }
   }
 
+  index(): StatIndex {
+    return indexRestored(this.#manifest, this.#directories, this.#nodes);
+  }
+
   /** The part of the content that is in `extents`: the rest are holes, and zero. */
   #write(fd: number, content: Buffer, position: number, extents: Float64Array | undefined): void {
     const write = (from: number, to: number) => {
@@ -276,40 +283,6 @@ class Restore {
     const { mtimeSeconds, mtimeNanoseconds } = this.#manifest;
     setModified(fd, name, mtimeSeconds[entry] as number, mtimeNanoseconds[entry] as number);
   }
-
-  /** What was made, as the next save will see it. Nobody else is in the folder: after a moment, nothing of it is racy. */
-  index(): StatIndex {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, racyMs + 20);
-    const manifest = this.#manifest;
-    const stats = new Uint32Array(manifest.count * statRecordWords);
-    const index = new StatIndex(Date.now());
-    const known = new Uint8Array(manifest.count);
-    for (let entry = 0; entry < manifest.count; entry += 1) {
-      const node = this.#nodes[entry];
-      if (node === undefined) continue;
-      // A descriptor of its own: the kept one may stand at the end of the directory.
-      this.#directories.close(node);
-      const fd = node.parent === undefined ? this.#directories.reopenRoot() : this.#directories.fd(node);
-      if (entry === 0) {
-        stats.set(wordsOf(statOf(fd, "")));
-        known[0] = 1;
-      }
-      const children = manifest.children(entry);
-      const found = readRecords(fd, children.length);
-      found?.names.forEach((name, at) => {
-        const child = children[at];
-        if (child === undefined || manifest.name(child) !== name) return;
-        const start = found.at[at] as number;
-        stats.set(found.words.subarray(start, start + statRecordWords), child * statRecordWords);
-        known[child] = 1;
-      });
-    }
-    for (let entry = 0; entry < manifest.count; entry += 1) {
-      if (known[entry] === 1) index.add(stats, entry * statRecordWords);
-      else index.addUnknown();
-    }
-    return index;
-  }
 }
 
 /** The first extent that ends after `position`. */
@@ -322,19 +295,4 @@ function firstExtentAfter(extents: Float64Array, position: number): number {
     else high = middle;
   }
   return low * 2;
-}
-
-function piecesByPack(manifest: Manifest): PlacedPiece[][] {
-  const byPack: PlacedPiece[][] = manifest.packs.map(() => []);
-  for (let piece = 0; piece < manifest.pieceLength.length; piece += 1) {
-    const block = manifest.pieceBlock[piece] as number;
-    byPack[manifest.blockPack[block] as number]?.push({
-      piece,
-      block,
-      offset: manifest.pieceOffset[piece] as number,
-      length: manifest.pieceLength[piece] as number,
-      sha256: manifest.pieceSha256.subarray(piece * 32, piece * 32 + 32),
-    });
-  }
-  return byPack;
 }

@@ -36,6 +36,7 @@ export interface SaveOutcome {
   readonly hashedBytes: number;
   readonly unstable: number;
   readonly movedBytes: number;
+  readonly indexError: string | undefined;
   readonly scanMs: number;
   readonly totalMs: number;
 }
@@ -71,13 +72,14 @@ export async function saveFolder(
   }
   const scanMs = performance.now() - scanFrom;
   const { version, movedBytes } = await storeVersion(builder, contents, previous, artifacts);
-  if (job.index !== undefined) await index.write(job.index, version);
+  const indexError = job.index === undefined ? undefined : await index.write(job.index, version);
   return {
     version: summaryOf(version),
     unchanged: version === previous,
     previousArtifacts: previous === undefined ? [] : artifactsOf(previous),
     ...scanned,
     movedBytes,
+    indexError,
     scanMs,
     totalMs: performance.now() - from,
   };

@@ -59,6 +59,8 @@ export interface SaveResult extends SavedVersion {
     readonly movedBytes: number;
     /** Files that changed each time they were read: what the last reading gave is in the version. */
     readonly unstable: number;
+    /** Why the index could not be written: the next save reads everything. */
+    readonly indexError?: string;
     readonly scanMs: number;
     readonly totalMs: number;
   };
@@ -79,7 +81,7 @@ export async function saveTree(options: SaveTreeOptions): Promise<SaveResult> {
     limits: { ...defaultVersionLimits, ...options.limits },
   };
   const outcome = (await runInThread({ kind: "save", job }, access, options.signal)) as SaveOutcome;
-  const { opened, hashedBytes, unstable, movedBytes, scanMs } = outcome;
+  const { opened, hashedBytes, unstable, movedBytes, indexError, scanMs } = outcome;
   return {
     ...savedVersion(outcome.version, outcome.previousArtifacts, outcome.unchanged),
     skipped: outcome.skipped.map(({ path, kind }) => {
@@ -93,6 +95,7 @@ export async function saveTree(options: SaveTreeOptions): Promise<SaveResult> {
       storedBytes: access.storedBytes,
       movedBytes,
       unstable,
+      ...(indexError !== undefined && { indexError }),
       scanMs,
       totalMs: performance.now() - from,
     },

@@ -9,20 +9,13 @@
 import type { ContentStore } from "./content-store.ts";
 import { type DirectoryRecords, readRecords, record, wordsOf } from "./directory-records.ts";
 import { WorkspaceVersionError } from "./errors.ts";
-import { type EntryMetadata, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type VersionLimits } from "./format.ts";
-import type { Manifest } from "./manifest.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type VersionLimits } from "./format.ts";
 import type { ManifestBuilder } from "./manifest-builder.ts";
 import { DirectoryChangedError, type DirectoryNode, type OpenDirectories } from "./open-directories.ts";
 import { FileReader, keptAttributes } from "./read-file.ts";
-import { type StatIndex, statWords, statWordsStart } from "./stat-index.ts";
-import {
-  compareEntries,
-  type ExtendedAttribute,
-  listAttributes,
-  readSymbolicLink,
-  SystemCallError,
-  statOf,
-} from "./syscalls.ts";
+import type { StatIndex } from "./stat-index.ts";
+import { compareEntries, listAttributes, readSymbolicLink, SystemCallError, statOf } from "./syscalls.ts";
+import { metadataOf, type PreviousTree, TreeEntries, tooMany } from "./tree-entries.ts";
 
 export interface SkippedEntry {
   /** Bytes of the path, as latin1. */
@@ -44,7 +37,7 @@ export interface ScanOptions {
   readonly contents: ContentStore;
   readonly builder: ManifestBuilder;
   readonly index: StatIndex;
-  readonly previous: { readonly manifest: Manifest; readonly stats: Uint32Array } | undefined;
+  readonly previous: PreviousTree | undefined;
   readonly excluded: Excluded;
   readonly limits: VersionLimits;
   /** Throws when the save was given up. */
@@ -94,14 +87,12 @@ class TreeScan {
   skippedCount = 0;
   unstable = 0;
   readonly #root: Uint32Array;
-  /** Inode -> the first entry with it, of files that have several names. */
-  readonly #linked = new Map<string, { readonly entry: number; readonly metadata: EntryMetadata }>();
-  /** Entries of the previous version that come next as they are. */
-  readonly #run = { from: 0, to: 0 };
+  readonly #entries: TreeEntries;
 
   constructor(options: ScanOptions) {
     this.#options = options;
     const { directories, contents, builder, limits, checkAborted } = options;
+    this.#entries = new TreeEntries(options);
     this.#root = wordsOf(statOf(directories.fd(directories.root), ""));
     this.reader = new FileReader({ contents, builder, root: this.#root, limits, checkAborted });
   }
@@ -122,7 +113,7 @@ class TreeScan {
       const entered = below instanceof Promise ? await below.catch(leftOut) : below;
       if (entered !== null && entered !== undefined) levels.push(entered);
     }
-    this.#endRun();
+    this.#entries.endRun();
   }
 
   #enter(
@@ -135,25 +126,25 @@ class TreeScan {
     const { directories, limits, previous } = this.#options;
     const fd = directories.fd(node);
     this.#checkDepth(node);
-    if (before !== undefined && this.#isUnchanged(stat, at, before) && excluded === undefined)
+    if (before !== undefined && this.#entries.isUnchanged(stat, at, before) && excluded === undefined)
       return this.#enterKnown(node, before);
     const records = readRecords(fd, limits.maxEntries);
     if (records === undefined) throw tooMany(limits);
     const attributes = keptAttributes(listAttributes(fd));
     const metadata = metadataOf(stat, at, { size: 0, attributes });
-    const entry = this.#add(node.depth, node.name, metadata, -1, stat, at);
+    const entry = this.#entries.add(node.depth, node.name, metadata, -1, stat, at);
     const children = before === undefined ? none : (previous?.manifest.children(before) ?? none);
     return { kind: "read", node, entry, records, excluded, before: children, beforeNext: 0, next: 0 };
   }
 
   /** I3. */
   #enterKnown(node: DirectoryNode, before: number): KnownLevel {
-    const { manifest, stats } = this.#options.previous as { manifest: Manifest; stats: Uint32Array };
+    const { manifest, stats } = this.#options.previous as PreviousTree;
     const fd = this.#options.directories.fd(node);
     const children = manifest.children(before);
     const compared = { names: manifest.names, starts: manifest.nameStart, stats };
     const status = compareEntries(fd, this.#root.subarray(6, 8), compared, children);
-    this.#keep(before);
+    this.#entries.keep(before);
     return { kind: "known", node, entry: later, before: children, status, next: 0 };
   }
 
@@ -168,13 +159,13 @@ class TreeScan {
 
   /** The next thing to be done in the directory: null when that was little, undefined at the end. */
   #nextKnown(level: KnownLevel): Promise<Level | undefined> | Level | null | undefined {
-    const { manifest } = this.#options.previous as { manifest: Manifest };
+    const { manifest } = this.#options.previous as PreviousTree;
     for (; level.next < level.before.length; level.next += 1) {
       const entry = level.before[level.next] as number;
       const status = level.status[level.next] as number;
       const isDirectory = manifest.kind(entry) === "directory";
       if (status === 1 && !isDirectory) {
-        this.#keep(entry);
+        this.#entries.keep(entry);
         continue;
       }
       level.next += 1;
@@ -198,7 +189,7 @@ class TreeScan {
   }
 
   async #visitAgain(level: KnownLevel, before: number): Promise<Level | undefined> {
-    const name = (this.#options.previous as { manifest: Manifest }).manifest.name(before);
+    const name = (this.#options.previous as PreviousTree).manifest.name(before);
     const words = wordsOf(statOf(this.#options.directories.fd(level.node), name));
     return this.#visit(level, name, words, 0, before, undefined);
   }
@@ -241,8 +232,8 @@ class TreeScan {
       this.#options.directories.fd(node);
       return this.#enter(node, words, at, before, excluded);
     }
-    if (before !== undefined && this.#isUnchanged(words, at, before))
-      this.#takeOver(depth, name, before, words, at);
+    if (before !== undefined && this.#entries.isUnchanged(words, at, before))
+      this.#entries.takeOver(depth, name, before, words, at);
     else if (kind === S_IFLNK) this.#addLink(level.node, depth, name, words, at);
     else await this.#addFile(level.node, depth, name, words, at);
     return undefined;
@@ -261,102 +252,29 @@ class TreeScan {
     return undefined;
   }
 
-  #isUnchanged(words: Uint32Array, at: number, before: number): boolean {
-    const stats = this.#options.previous?.stats;
-    if (stats === undefined) return false;
-    const from = before * statWords;
-    for (let i = 0; i < statWords; i += 1)
-      if (stats[from + i] !== words[at + statWordsStart + i]) return false;
-    return true;
-  }
-
-  /** I2. */
-  #takeOver(depth: number, name: string, before: number, words: Uint32Array, at: number): void {
-    const manifest = (this.#options.previous as { manifest: Manifest }).manifest;
-    if (record.links(words, at) === 1) {
-      this.#keep(before);
-      return;
-    }
-    if (this.#addKnownLink(depth, name, words, at)) return;
-    const metadata = metadataOf(words, at, {
-      size: manifest.size[before] as number,
-      target: manifest.targets.get(before),
-      attributes: manifest.attributes.get(before),
-      extents: manifest.extents.get(before),
-    });
-    const entry = this.#add(depth, name, metadata, manifest.content[before] as number, words, at);
-    this.#rememberLink(words, at, entry, metadata);
-  }
-
   #addLink(node: DirectoryNode, depth: number, name: string, words: Uint32Array, at: number): void {
     const fd = this.#options.directories.fd(node);
     const target = readSymbolicLink(fd, name);
     const attributes = keptAttributes(listAttributes(fd, name));
-    this.#add(depth, name, metadataOf(words, at, { size: target.length, target, attributes }), -1, words, at);
+    this.#entries.add(
+      depth,
+      name,
+      metadataOf(words, at, { size: target.length, target, attributes }),
+      -1,
+      words,
+      at,
+    );
   }
 
   async #addFile(node: DirectoryNode, depth: number, name: string, words: Uint32Array, at: number) {
-    if (this.#addKnownLink(depth, name, words, at)) return;
+    if (this.#entries.addKnownLink(depth, name, words, at)) return;
     const found = await this.reader.read(this.#options.directories.fd(node), name);
     if (found === undefined) return;
     if (!found.stable) this.unstable += 1;
     const { stat, size, attributes, extents } = found;
     const metadata = metadataOf(stat, 0, { size, attributes, extents });
-    const entry = this.#add(depth, name, metadata, found.content, found.stable ? stat : undefined, 0);
-    this.#rememberLink(stat, 0, entry, metadata);
-  }
-
-  #addKnownLink(depth: number, name: string, words: Uint32Array, at: number): boolean {
-    if (record.links(words, at) < 2 || (record.mode(words, at) & S_IFMT) !== S_IFREG) return false;
-    const first = this.#linked.get(record.inode(words, at));
-    if (first === undefined) return false;
-    this.#endRun();
-    this.#checkCount(1);
-    this.#options.builder.addLink(depth, name, first.entry, first.metadata);
-    this.#options.index.add(words, at);
-    return true;
-  }
-
-  #rememberLink(words: Uint32Array, at: number, entry: number, metadata: EntryMetadata): void {
-    if (record.links(words, at) > 1 && (record.mode(words, at) & S_IFMT) === S_IFREG)
-      this.#linked.set(record.inode(words, at), { entry, metadata });
-  }
-
-  #add(
-    depth: number,
-    name: string,
-    metadata: EntryMetadata,
-    content: number,
-    stat: Uint32Array | undefined,
-    at: number,
-  ): number {
-    this.#endRun();
-    this.#checkCount(1);
-    this.#options.index.add(stat, at);
-    return this.#options.builder.add(depth, name, metadata, content);
-  }
-
-  /** The entry of the previous version comes next, as it is. Runs of them are copied together. */
-  #keep(before: number): void {
-    if (this.#run.to !== before) {
-      this.#endRun();
-      this.#run.from = before;
-    }
-    this.#run.to = before + 1;
-  }
-
-  #endRun(): void {
-    const { from, to } = this.#run;
-    Object.assign(this.#run, { from: 0, to: 0 });
-    if (to === from) return;
-    this.#checkCount(to - from);
-    this.#options.builder.copy(from, to);
-    this.#options.index.copy((this.#options.previous as { stats: Uint32Array }).stats, from, to);
-  }
-
-  #checkCount(more: number): void {
-    if (this.#options.builder.count + more > this.#options.limits.maxEntries)
-      throw tooMany(this.#options.limits);
+    const entry = this.#entries.add(depth, name, metadata, found.content, found.stable ? stat : undefined, 0);
+    this.#entries.rememberLink(stat, 0, entry, metadata);
   }
 
   #skip(level: Level, name: string, kind: SkippedEntry["kind"]): void {
@@ -369,30 +287,6 @@ class TreeScan {
       parts.push(at.name);
     this.skipped.push({ path: parts.reverse().join("/"), kind });
   }
-}
-
-function metadataOf(
-  words: Uint32Array,
-  at: number,
-  rest: {
-    readonly size: number;
-    readonly target?: string | undefined;
-    readonly attributes?: readonly ExtendedAttribute[] | undefined;
-    readonly extents?: Float64Array | undefined;
-  },
-): EntryMetadata {
-  return {
-    mode: record.mode(words, at),
-    uid: record.uid(words, at),
-    gid: record.gid(words, at),
-    mtimeSeconds: record.mtimeSeconds(words, at),
-    mtimeNanoseconds: record.mtimeNanoseconds(words, at),
-    ...rest,
-  };
-}
-
-function tooMany(limits: VersionLimits) {
-  return new WorkspaceVersionError("too_large", `the workspace has more than ${limits.maxEntries} entries`);
 }
 
 /** I4. */

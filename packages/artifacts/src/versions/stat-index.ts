@@ -71,20 +71,12 @@ export class StatIndex {
     return ms < (nanoseconds === 0 ? this.#cleanBeforeWholeSecondsMs : this.#cleanBeforeMs);
   }
 
-  /** I3. */
-  async write(path: string, version: LoadedManifest): Promise<void> {
+  /** I3. Answers with why it could not be written, if so: the version is none the worse. */
+  async write(path: string, version: LoadedManifest): Promise<string | undefined> {
+    const { digest: manifestDigest, storedBytes, base, manifest } = version;
     const raw = writeColumns(
-      {
-        format: 1,
-        manifestDigest: version.digest,
-        storedBytes: version.storedBytes,
-        baseDigest: version.base?.digest,
-      },
-      {
-        stats: this.#words.taken(),
-        manifest: version.manifest.raw,
-        base: version.base?.raw ?? Buffer.alloc(0),
-      },
+      { format: 1, manifestDigest, storedBytes, baseDigest: base?.digest },
+      { stats: this.#words.taken(), manifest: manifest.raw, base: base?.raw ?? Buffer.alloc(0) },
     );
     const head = Buffer.alloc(16);
     magic.copy(head);
@@ -93,9 +85,10 @@ export class StatIndex {
     try {
       await writeFile(staged, [head, raw], { mode: 0o600, flag: "wx" });
       await rename(staged, path);
+      return undefined;
     } catch (error) {
-      await rm(staged, { force: true });
-      throw error;
+      await rm(staged, { force: true }).catch(() => undefined);
+      return error instanceof Error ? error.message : String(error);
     }
   }
 }
