@@ -64,6 +64,8 @@ describe("schedules.task", () => {
     ["1/5 * * * *", '"1/5" is no minute'],
     ["1,,2 * * * *", '"" is no minute'],
     ["* * L * *", '"l" is no day of the month'],
+    ["0 0 30 2 *", "names days that no month of it has"],
+    ["0 0 31 4,6,nov *", "names days that no month of it has"],
     [7, "must be"],
     [{ pattern: "0 3 * * *", timezone: "Mars" }, 'schedules.task("nightly").cron.timezone: must be an IANA'],
     [{ pattern: "0 3 * * *", timezone: "+01:00" }, "IANA"],
@@ -73,7 +75,13 @@ describe("schedules.task", () => {
     expect(() => define({ cron })).toThrow(message);
     expect(() => define({ cron })).toThrow(TypeError);
   });
-  it.each(["0-30/5,45 */2 1,15 jan-MAR,12 Mon-5", "0 0 29 2 7"])("takes the cron %s", (cron) => {
+  it.each([
+    "0-30/5,45 */2 1,15 jan-MAR,12 Mon-5",
+    "0 0 29 2 7",
+    "0 0 29 2 *",
+    "0 0 31 2,3 *",
+    "0 0 30 2 mon",
+  ])("takes the cron %s", (cron) => {
     expect(() => define({ cron })).not.toThrow();
   });
   it("refuses what is no option of it", () => {

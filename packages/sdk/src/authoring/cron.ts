@@ -19,13 +19,20 @@ export function expectCron(value: unknown, where: string): string {
   if (parts.length !== fields.length) {
     fail(where, `must have five fields such as ${example}, got ${show(value)}`);
   }
-  for (const [index, field] of fields.entries()) expectField(parts[index] ?? "", field, where);
+  const [, , days, inMonths] = fields.map((field, index) => expectField(parts[index] ?? "", field, where));
+  // With a day of the week, that alone is enough.
+  const comesAbout =
+    parts[4] !== "*" || inMonths?.some((month) => Math.min(...(days ?? [])) <= (daysOf[month - 1] ?? 0));
+  if (!comesAbout) fail(where, `names days that no month of it has: ${show(value)}`);
   return parts.join(" ");
 }
 
-/** Lists of `*`, `a` or `a-b`, the last two also as names, each but a lone value with `/step`. */
-function expectField(text: string, field: Field, where: string): void {
+const daysOf = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** Lists of `*`, `a` or `a-b`, the last two also as names, each but a lone value with `/step`. Resolves to the values. */
+function expectField(text: string, field: Field, where: string): number[] {
   const { name, min, max } = field;
+  const values: number[] = [];
   for (const part of text.toLowerCase().split(",")) {
     const [range = "", step, ...more] = part.split("/");
     const [low = "", high, ...rest] = range.split("-");
@@ -44,7 +51,9 @@ function expectField(text: string, field: Field, where: string): void {
         `${show(part)} is no ${name}: write *, numbers from ${min} to ${max}, ranges such as ${min}-${max}, steps such as */5, or a list of them`,
       );
     }
+    for (let value = from; value <= to; value += Number(step ?? 1)) values.push(value);
   }
+  return values;
 }
 
 function fieldValue(text: string, { min, max, names }: Field): number | undefined {
