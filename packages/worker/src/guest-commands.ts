@@ -13,6 +13,7 @@
  *  G1  What the guest says of a command that is not starting or running, or says out of order, or beyond its credit, breaks
  *      the protocol: `receive` gives a text, and the caller ends the guest.
  *  G2  `receive` never waits: output that is not taken holds back its own program alone (guest-command-output.ts).
+ *      So what is being taken is in no checkpoint: a guest is parked only while `active` is 0.
  *  G3  The end is told once, after all of the output was taken, also when the guest is gone.
  */
 import { type GuestMessage, LinkClosedError, limits, type WorkerMessage } from "@helmr/guest-protocol";

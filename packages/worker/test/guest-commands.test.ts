@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { ExecHandle } from "../src/guest-command-types.ts";
 import { type CommandGuest, GuestHost } from "./support/command-guest.ts";
 
+/** Ends a hang. */
+const limit = { timeout: 60_000, interval: 20 };
+
 let host: GuestHost;
 let guest: CommandGuest;
 beforeAll(async () => {
@@ -78,7 +81,7 @@ describe("a command", () => {
       await guest.terminal({ argv: ["true"] }).closed;
       await guest.terminal({ argv: ["no-such-command"] }).closed;
     }
-    await vi.waitUntil(async () => (await count()) <= before, { timeout: 30_000 });
+    await vi.waitUntil(async () => (await count()) <= before, limit);
   });
 
   it("takes 10 MiB of bytes and gives them back", async () => {
@@ -134,20 +137,21 @@ describe("a command", () => {
       ["sh", "-c", "echo up; sleep 600; echo not reached"],
       {},
       async (handle, output) => {
-        await vi.waitUntil(() => output().includes("up"));
+        await vi.waitUntil(() => output().includes("up"), limit);
         handle.signal(signal);
       },
     );
     expect(end).toEqual({ kind: "signalled", signal });
     await vi.waitUntil(
       async () => !(await guest.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")).includes("sleep 600"),
+      limit,
     );
   });
 
   it("may handle a signal", async () => {
     const script = "trap 'echo caught; exit 3' TERM; echo up; while :; do sleep 0.1; done";
     const { end, stdout } = await guest.exec(["sh", "-c", script], {}, async (handle, output) => {
-      await vi.waitUntil(() => output().includes("up"));
+      await vi.waitUntil(() => output().includes("up"), limit);
       handle.signal("SIGTERM");
     });
     expect([end, stdout]).toEqual([{ kind: "exited", code: 3 }, "up\ncaught\n"]);
@@ -185,7 +189,7 @@ describe("a command", () => {
   it("runs beside 63 others, and one more is refused", async () => {
     const all = Array.from({ length: limits.commands }, (_, n) =>
       guest.exec(["sh", "-c", `read line; echo ${n} $line`], { stdin: "pipe" }, async (handle) => {
-        await vi.waitUntil(() => guest.commands.active === limits.commands, { timeout: 60_000 });
+        await vi.waitUntil(() => guest.commands.active === limits.commands, limit);
         await handle.write(Buffer.from("go\n"));
       }),
     );
@@ -219,7 +223,7 @@ describe("backpressure", () => {
         onExited: ended.resolve,
       },
     );
-    await vi.waitUntil(() => calls === 1);
+    await vi.waitUntil(() => calls === 1, limit);
     // The program stands still: its processor time does not grow any more.
     const ticks = () => guest.shell("cat /proc/[0-9]*/stat | grep '(yes)' | cut -d' ' -f14,15");
     let last = "";
@@ -230,12 +234,12 @@ describe("backpressure", () => {
         last = now;
         return still;
       },
-      { timeout: 30_000, interval: 500 },
+      { ...limit, interval: 500 },
     );
     expect(calls).toBe(1);
     expect((await guest.exec(["seq", "100000"])).stdout.length).toBe(588_895);
     gate.resolve();
-    await vi.waitUntil(() => bytes > 20 * limits.commandWindowBytes, { timeout: 60_000 });
+    await vi.waitUntil(() => bytes > 20 * limits.commandWindowBytes, limit);
     flood.signal("SIGKILL");
     expect(await ended.promise).toEqual({ kind: "signalled", signal: "SIGKILL" });
   });

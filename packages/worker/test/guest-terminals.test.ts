@@ -3,6 +3,9 @@ import { limits } from "@helmr/guest-protocol";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type CommandGuest, GuestHost, type Terminal } from "./support/command-guest.ts";
 
+/** Ends a hang. */
+const limit = { timeout: 60_000, interval: 20 };
+
 let host: GuestHost;
 let guest: CommandGuest;
 beforeAll(async () => {
@@ -64,7 +67,7 @@ describe("a terminal", () => {
     const terminal = await open();
     await terminal.type("sleep 600; echo code=$?\r");
     await terminal.until(/\r\n/);
-    await vi.waitUntil(async () => /sleep/.test(await guest.shell("cat /proc/[0-9]*/comm")));
+    await vi.waitUntil(async () => /sleep/.test(await guest.shell("cat /proc/[0-9]*/comm")), limit);
     await terminal.type("\x03");
     await terminal.until(/[#$] $/);
     await terminal.type("cat\r");
@@ -75,7 +78,7 @@ describe("a terminal", () => {
     await terminal.until(/[#$] $/);
     await terminal.type("sleep 601\r");
     await terminal.until(/601\r\n/);
-    await vi.waitUntil(async () => /sleep/.test(await guest.shell("cat /proc/[0-9]*/comm")));
+    await vi.waitUntil(async () => /sleep/.test(await guest.shell("cat /proc/[0-9]*/comm")), limit);
     await terminal.type("\x1a");
     await terminal.until(/Stopped.*sleep 601[\s\S]*[#$] $/);
     await terminal.type("bg; jobs\r");
@@ -123,6 +126,7 @@ describe("a terminal", () => {
     expect(await deaf.closed).toEqual({ kind: "signalled", signal: "SIGKILL" });
     await vi.waitUntil(
       async () => !(await guest.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")).includes("sleep 602"),
+      limit,
     );
     await expect(deaf.handle.resize(10, 10)).rejects.toThrow("The terminal is closed");
     await expect(deaf.type("x")).rejects.toThrow("The terminal is closed");
