@@ -26,6 +26,19 @@ export const main = task({ id: "main", sandbox: box, run: async () => {
 } });
 `;
 
+/** Leaves children that go on making children, each in a session of its own. */
+const forkingTask = `import { image, sandbox, task } from "@helmr/sdk";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+const box = sandbox("box").image(image("box").from("node:24"));
+export const main = task({ id: "main", sandbox: box, run: async () => {
+  const script = "while :; do setsid sh -c 'sleep 704 & exit' & sleep 0.05; done";
+  for (let n = 0; n < 3; n += 1) spawn("setsid", ["sh", "-c", script], { stdio: "ignore", detached: true });
+  console.log("task up");
+  while (!existsSync("go")) await new Promise((resolve) => setTimeout(resolve, 20));
+} });
+`;
+
 let host: GuestHost;
 let source: string;
 beforeAll(async () => {
@@ -34,6 +47,7 @@ beforeAll(async () => {
   await mkdir(source);
   await writeFile(join(source, "package.json"), '{ "type": "module" }');
   await writeFile(join(source, "task.ts"), task);
+  await writeFile(join(source, "forking.ts"), forkingTask);
 });
 afterAll(() => host.stop());
 
@@ -46,7 +60,7 @@ async function start(options: Parameters<GuestHost["guest"]>[0] = {}): Promise<C
   return guest;
 }
 
-const runStart: WorkerMessage = {
+const runStart: Extract<WorkerMessage, { type: "run.start" }> = {
   type: "run.start",
   run: { id: "run-1", attempt_id: "attempt-1", attempt_number: 1, run_lease_id: "lease-1" },
   session_id: "session-1",
@@ -62,8 +76,8 @@ const runStart: WorkerMessage = {
   source_root: guestPaths.taskSource,
 };
 
-async function startRun(guest: CommandGuest): Promise<void> {
-  await guest.session.send(runStart);
+async function startRun(guest: CommandGuest, file = "task.ts"): Promise<void> {
+  await guest.session.send({ ...runStart, task: { ...runStart.task, file_path: file } });
   await vi.waitUntil(() => guest.messages.some((message) => message.type === "log"), limit);
 }
 
@@ -132,6 +146,16 @@ describe("operators and a run share a guest", () => {
     await after.answers("after\n");
     for (const command of [before, during, after])
       expect(await command.end()).toEqual({ kind: "exited", code: 0 });
+  });
+
+  it("a task whose children go on forking leaves nothing either", async () => {
+    const guest = await start({ source });
+    await startRun(guest, "forking.ts");
+    await vi.waitUntil(async () => (await sleepers(guest)).includes("sleep 704"), limit);
+    expect(await outcome(guest)).toEqual({ status: "succeeded" });
+    expect(await guest.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '70[4]' || true")).toBe(
+      "0\n",
+    );
   });
 
   it("without operators nothing of the task is left either", async () => {
