@@ -8,6 +8,7 @@ import { seedTask, seedVersion, testTree } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { extract, pack } from "tar-stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type LiveCopy, type LiveWorker, registerLiveWorker } from "./support/live-worker.ts";
 import { startTestServer, type TestServer } from "./support/server.ts";
 
 let server: TestServer;
@@ -478,5 +479,80 @@ describe("comparing and downloading", () => {
     expect(versions[1]?.versions[0].content_digest).toBe(versions[0]?.versions[0].content_digest);
     const { rows } = await sql`select from artifact_reservations`.execute(server.db);
     expect(rows).toHaveLength(0);
+  });
+});
+
+describe("of a live copy", () => {
+  let worker: LiveWorker;
+  beforeAll(async () => {
+    worker = await registerLiveWorker(server);
+  });
+
+  async function live(): Promise<{ id: string; copy: LiveCopy }> {
+    await sql`update workspace_materializations set state = 'stopped', ended_at = now() where ended_at is null`.execute(
+      server.db,
+    );
+    const id = await newWorkspace();
+    await server.request("POST", `/workspaces/${id}/materialize`, {});
+    return { id, copy: await worker.bringUp() };
+  }
+  const answer = async (copy: LiveCopy, result: object, data?: string) => {
+    const { request_id, ...question } = await copy.command("files");
+    const data_base64 = data === undefined ? {} : { data_base64: Buffer.from(data).toString("base64") };
+    await copy.post(`requests/${request_id}`, { status: "done", result, ...data_base64 });
+    return question;
+  };
+  const entry = (size: number) => ({ path: "a", name: "a", kind: "file", size_bytes: size, mode: 0o644 });
+
+  test("its worker lists, in pages, and says what a path is", async () => {
+    const { id, copy } = await live();
+    const listing = files(id, "", { source: "live", path: "src", limit: "1" });
+    expect(await answer(copy, { entries: [entry(1)], next_after: "a" })).toMatchObject({
+      operation: "list",
+      path: "src",
+      limit: 1,
+    });
+    const page = await listing;
+    expect(page.body).toEqual({ path: "src", entries: [entry(1)], next_cursor: expect.any(String) });
+    const rest = files(id, "", { source: "live", path: "src", cursor: page.body.next_cursor });
+    expect(await answer(copy, { entries: [] })).toMatchObject({ after: "a" });
+    expect((await rest).body).toEqual({ path: "src", entries: [] });
+    const stat = files(id, "/stat", { source: "live", path: "a", materialization_id: copy.id });
+    await answer(copy, { entry: entry(5) });
+    expect((await stat).body).toEqual({ entry: entry(5) });
+    const other = { source: "live", path: "a", materialization_id: missing };
+    expectRefusal(await files(id, "/stat", other), 409, "workspace_not_live");
+  });
+
+  test("its worker reads, whole or a range; what is no file is refused", async () => {
+    const { id, copy } = await live();
+    const whole = content(id, "a", {}, "&source=live");
+    await answer(copy, { entry: entry(5) });
+    expect(await answer(copy, { entry: entry(5) }, "hello")).toMatchObject({ start: 0, limit: 5 });
+    expect((await whole).bytes.toString()).toBe("hello");
+    const part = content(id, "a", { range: "bytes=1-2" }, "&source=live");
+    await answer(copy, { entry: entry(5) });
+    expect(await answer(copy, { entry: entry(5) }, "el")).toMatchObject({ start: 1, limit: 2 });
+    expect([(await part).status, (await part).bytes.toString()]).toEqual([206, "el"]);
+    const folder = files(id, "/content", { source: "live", path: "src" });
+    await answer(copy, {
+      entry: { path: "src", name: "src", kind: "directory", size_bytes: 0, mode: 0o755 },
+    });
+    expectRefusal(await folder, 400);
+    const none = files(id, "/content", { source: "live", path: "none" });
+    const { request_id } = await copy.command("files");
+    const result = { code: "not_found", message: "there is no none" };
+    await copy.post(`requests/${request_id}`, { status: "failed", result });
+    expectRefusal(await none, 404);
+  });
+
+  test("a file that gets shorter while it is read is not taken for whole", async () => {
+    const { id, copy } = await live();
+    const reading = content(id, "a", {}, "&source=live");
+    const refused = expect(reading).rejects.toThrow();
+    await answer(copy, { entry: entry(8) });
+    await answer(copy, { entry: entry(3) }, "abc");
+    await answer(copy, { entry: entry(3) }, "");
+    await refused;
   });
 });

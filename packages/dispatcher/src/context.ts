@@ -35,6 +35,10 @@ export interface DispatcherIntervals {
   /** How long an artifact stays after the last that referred to it: somebody may be reading it just now. */
   readonly artifactGraceMs: number;
   readonly noteUnresumableMs: number;
+  readonly purgeArchivedMs: number;
+  readonly sweepReservationsMs: number;
+  /** How long a reservation stays whose lease the database does not know: an upload or a download takes hours at most. */
+  readonly reservationKeepMs: number;
   readonly expireCopiesMs: number;
   readonly stopIdleMs: number;
 }
@@ -68,6 +72,9 @@ export const defaultIntervals: DispatcherIntervals = {
   removeArtifactsMs: 5_000,
   artifactGraceMs: 10 * 60_000,
   noteUnresumableMs: 5_000,
+  purgeArchivedMs: 5_000,
+  sweepReservationsMs: 60_000,
+  reservationKeepMs: 24 * 3_600_000,
   expireCopiesMs: 1_000,
   stopIdleMs: 1_000,
 };

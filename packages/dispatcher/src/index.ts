@@ -18,6 +18,7 @@ import { expireSessionsLoop } from "./expire-sessions.ts";
 import { expireWaitsLoop } from "./expire-waits.ts";
 import { LoopRunner } from "./loop.ts";
 import { noteUnresumableLoop } from "./note-unresumable.ts";
+import { purgeArchivedLoop } from "./purge-archived.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { removeArtifactsLoop } from "./remove-artifacts.ts";
@@ -27,6 +28,7 @@ import { defaultScheduleSettings, type ScheduleSettings } from "./schedule-setti
 import { stopIdleLoop } from "./stop-idle.ts";
 import { sweepIdentityLoop } from "./sweep-identity.ts";
 import { sweepKeysLoop } from "./sweep-keys.ts";
+import { sweepReservationsLoop } from "./sweep-reservations.ts";
 import { sweepTokensLoop } from "./sweep-tokens.ts";
 import { triggerSchedulesLoop } from "./trigger-schedules.ts";
 
@@ -78,6 +80,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     noteUnresumableLoop(context, intervals.noteUnresumableMs),
     repairSchedulesLoop(context),
     triggerSchedulesLoop(context),
+    purgeArchivedLoop(context, intervals.purgeArchivedMs),
+    sweepReservationsLoop(context, {
+      intervalMs: intervals.sweepReservationsMs,
+      keepMs: intervals.reservationKeepMs,
+    }),
     expireCopiesLoop(context, { intervalMs: intervals.expireCopiesMs, lostAfterMs: copies.lostAfterMs }),
     stopIdleLoop(context, { intervalMs: intervals.stopIdleMs, idleStopMs: copies.idleStopMs }),
   ].map((loop) => new LoopRunner(loop, logger));

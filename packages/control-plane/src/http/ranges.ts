@@ -21,7 +21,7 @@ export function isUnchanged({ headers }: FastifyRequest, etag: string): boolean 
 export function parseRange(
   { headers }: FastifyRequest,
   size: number,
-  etag: string,
+  etag: string | undefined,
 ): ByteRange | "unsatisfiable" | undefined {
   const condition = headers["if-range"];
   if (condition !== undefined && condition !== etag) return undefined;

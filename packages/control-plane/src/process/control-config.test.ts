@@ -33,7 +33,18 @@ test("what is needed, and what the rest is then", () => {
     workerBootstrapToken: undefined,
     logLevel: "info",
     mailer: { kind: "none" },
-    controlPlane: { publicUrl: "https://helmr.example.com", deploymentMode: "self-hosted" },
+    controlPlane: {
+      publicUrl: "https://helmr.example.com",
+      deploymentMode: "self-hosted",
+      scheduleJitterMs: 30_000,
+      workspaces: {
+        idleStopMs: 600_000,
+        lostAfterMs: 300_000,
+        keptSystemVersions: 50,
+        deleteAfterMs: 30 * 86_400_000,
+        maxArchiveBytes: 2 ** 30,
+      },
+    },
   });
 });
 

@@ -1,4 +1,5 @@
 /** From environment variables to what the control plane takes; every problem at once. */
+import { parseDurationMs } from "@helmr/api";
 import { readConfig } from "@helmr/process";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
@@ -82,6 +83,9 @@ function controlPlaneConfig(values: Values): ControlPlaneConfig {
     workspaces: {
       idleStopMs: values.HELMR_WORKSPACE_IDLE_STOP,
       lostAfterMs: values.HELMR_WORKSPACE_LOST_AFTER,
+      keptSystemVersions: values.HELMR_WORKSPACE_SYSTEM_VERSIONS,
+      deleteAfterMs: parseDurationMs(values.HELMR_WORKSPACE_DELETE_AFTER) ?? 0,
+      maxArchiveBytes: values.HELMR_WORKSPACE_UPLOAD_MIB * 2 ** 20,
     },
     magicLinkDebugUrls: values.HELMR_MAGIC_LINK_DEBUG_URLS,
     github: github.clientId === undefined ? undefined : withoutUndefined(github),

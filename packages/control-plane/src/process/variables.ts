@@ -1,7 +1,9 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
+import { parseDurationMs } from "@helmr/api";
 import {
   casUri,
+  count,
   logLevel,
   postgresUrl,
   redisUrl,
@@ -66,6 +68,11 @@ function isNetwork(text: string): boolean {
   );
 }
 
+/** Of any length: no timer runs for it. */
+const keepFor = z.string().refine((text) => parseDurationMs(text) !== undefined, {
+  error: "must be a duration like 30m or 720h",
+});
+
 const flag = z
   .enum(["true", "false", "1", "0"], { error: "must be true or false" })
   .transform((text) => text === "true" || text === "1");
@@ -101,6 +108,15 @@ export const controlVariables = {
   HELMR_SCHEDULE_JITTER: scheduleJitter,
   HELMR_WORKSPACE_IDLE_STOP: workspaceIdleStop,
   HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,
+  HELMR_WORKSPACE_SYSTEM_VERSIONS: count(50, 10_000).describe(
+    "saved versions of a workspace that runs left behind and that are kept; what somebody saved, restored or uploaded stays",
+  ),
+  HELMR_WORKSPACE_DELETE_AFTER: keepFor
+    .default("720h")
+    .describe("from archiving a workspace until its files are removed"),
+  HELMR_WORKSPACE_UPLOAD_MIB: count(1024, 1024 * 1024).describe(
+    "of one upload into a workspace (a file, or an archive and the files in it)",
+  ),
   HELMR_LOG_LEVEL: logLevel,
   HELMR_EMAIL_PROVIDER: z
     .enum(["smtp", "resend", "log", "none"], { error: "must be smtp, resend, log or none" })
