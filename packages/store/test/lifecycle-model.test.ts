@@ -27,6 +27,7 @@ import {
   readResume,
   releaseLeases,
   requestCancel,
+  requestMaterialization,
   startRun,
   transaction,
   type WaitFor,
@@ -206,6 +207,26 @@ function start(index: number): Step {
     expect(started?.runId).toBe(run.id);
     run.started = true;
     run.resuming = false;
+    // It came back for an operator: it waits still.
+    if (run.pending !== undefined) run.status = "waiting";
+  };
+}
+
+/** Somebody wants to work in a parked run's workspace, twice at once: its guest is to come back, still waiting. */
+function visit(index: number): Step {
+  return async (world) => {
+    const parked = world.runs.filter(({ status, lease }) => status === "waiting" && lease === undefined);
+    const run = pick(parked, index);
+    if (run === undefined) return;
+    const asked = await Promise.all(
+      [1, 2].map(() => requestMaterialization(database.db, scope, run.workspaceId)),
+    );
+    const copies = asked.flatMap((each) => (each === undefined || each === "stopping" ? [] : [each]));
+    expect(copies.map(({ created }) => created).sort()).toEqual([false, true]);
+    expect(new Set(copies.map(({ materialization }) => materialization.id)).size).toBe(1);
+    expect(copies[0]?.materialization).toMatchObject({ run_id: run.id, state: "restoring", lease_id: null });
+    run.status = "queued";
+    run.due = true;
   };
 }
 
@@ -258,7 +279,8 @@ function goBack(run: ModelRun): void {
     leaveAttempt(run);
     return;
   }
-  run.pending = undefined;
+  // The checkpoint's own wait is pending still when the run came back for an operator.
+  if (run.pending?.number !== run.checkpoint.waits) run.pending = undefined;
   run.resuming = false;
   run.waits = run.checkpoint.waits;
   run.taken = run.checkpoint.taken;
@@ -327,7 +349,7 @@ type WaitKind = "timer" | "past" | "token" | "stream";
 function beginWait(index: number, kind: WaitKind): Step {
   return async (world) => {
     const run = pick(
-      leased(world).filter(({ status }) => status === "running"),
+      leased(world).filter(({ status, pending }) => status === "running" && pending === undefined),
       index,
     );
     if (run?.lease === undefined) return;
@@ -390,10 +412,11 @@ function resolve(index: number, inTime: boolean): Step {
     expect(rows[0]?.status).toBe(status ?? due);
     if (status !== undefined && waitFor.kind === "stream") takeRecord(run, rows[0]?.result ?? null);
     run.pending = undefined;
+    const wasParked = run.status === "waiting" && run.lease === undefined;
     run.status = run.lease === undefined ? "queued" : "running";
+    if (run.checkpoint?.waits === number) run.checkpoint = { ...run.checkpoint, taken: run.taken };
     if (run.lease !== undefined) return;
-    run.due = true;
-    if (run.checkpoint !== undefined) run.checkpoint = { ...run.checkpoint, taken: run.taken };
+    if (wasParked) run.due = true;
     const resume = await readResume(database.db, run.id);
     expect(resume?.wait).toMatchObject({ id, number, status: status ?? due });
   };
@@ -437,6 +460,8 @@ function park(index: number): Step {
     }
     expect(statuses).toEqual(["lost", "parked"]);
     endLease(world, run);
+    run.status = "waiting";
+    run.resuming = false;
     run.checkpoint = { waits: run.waits, taken: run.taken, failures: 0 };
   };
 }
@@ -551,7 +576,8 @@ async function checkInvariants(world: World): Promise<void> {
     expect(row.status).toBe(run.status);
     expect(row.lease_id).toBe(run.lease?.leaseId ?? null); // I1
     expect(row.pending).toEqual(run.pending === undefined ? [] : [run.pending.id]); // V1
-    expect(row.status === "waiting").toBe(row.pending.length === 1); // V1
+    const isComingBack = run.checkpoint !== undefined && (run.status === "queued" || run.resuming);
+    if (!isComingBack) expect(row.status === "waiting").toBe(row.pending.length === 1); // V1
     const isParked = run.status === "waiting" && run.lease === undefined;
     expect(row.execution_status === "parked").toBe(isParked);
     if (isParked) expect(row.checkpoint_wait).toBe(run.pending?.id); // V4
@@ -653,6 +679,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 4, arbitrary: fc.tuple(index, fc.boolean()).map((args) => resolve(...args)) },
   { weight: 5, arbitrary: index.map(park) },
+  { weight: 3, arbitrary: index.map(visit) },
   { weight: 2, arbitrary: fc.tuple(index, fc.boolean()).map((args) => failToRestore(...args)) },
   { weight: 1, arbitrary: index.map(expire) },
   { weight: 1, arbitrary: fc.constant(passTime) },

@@ -14,8 +14,8 @@ import { trimStreams } from "./retention.ts";
 export interface AppendToMaterialization extends MaterializationRef {
   /** In order of their numbers. */
   readonly items: readonly WorkspaceAppendItem[];
-  /** Streams that the last answer paused: told of again when nothing is said of them. */
-  readonly paused?: readonly StreamRef[];
+  /** Kept of each stream. Default 64 MiB; tests shorten it. */
+  readonly keptBytes?: number;
 }
 
 export interface AppendedToMaterialization {
@@ -49,7 +49,7 @@ export async function appendToMaterialization(
     const acknowledged = items.reduce((last, item) => Math.max(last, item.number), copy.append_number);
     const changes = collect(commands, items);
     if (items.length > 0) await write(tx, input.materializationId, copy.workspace_id, changes, acknowledged);
-    await trimStreams(tx, changes);
+    await trimStreams(tx, changes, input.keptBytes);
     const changed = [...changes.commands.values()];
     return {
       workspaceId: copy.workspace_id,

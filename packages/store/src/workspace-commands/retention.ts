@@ -6,11 +6,15 @@ import type { Changes } from "./append-items.ts";
 import type { OutputStream } from "./chunks.ts";
 
 /** Remove the chunks that lie wholly before what is kept, of the streams that these changes made longer. */
-export async function trimStreams(tx: Tx, { commands }: Changes): Promise<void> {
+export async function trimStreams(
+  tx: Tx,
+  { commands }: Changes,
+  keptBytes: number = streamRetentionBytes,
+): Promise<void> {
   for (const { id, streams } of commands.values()) {
     for (const stream of ["stdout", "stderr", "output"] as const) {
       const state = streams[stream];
-      const keptFrom = (state?.cursor ?? 0) - streamRetentionBytes;
+      const keptFrom = (state?.cursor ?? 0) - keptBytes;
       if (state !== undefined && keptFrom > state.retained) await trimStream(tx, id, stream, keptFrom);
     }
   }
