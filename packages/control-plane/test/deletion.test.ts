@@ -138,6 +138,8 @@ async function idsOf({ scope }: Place): Promise<Ids> {
 async function fill(place: Place) {
   const started = await start(place, { idempotency_key: "k", payload: { n: 1 } });
   await call("PUT", `${place.path}/secrets/A`, { value: "v" });
+  const schedule = { deduplication_key: "k", task: "hello", cron: "0 0 1 1 *" };
+  expect((await call("POST", `${place.path}/schedules`, schedule)).status).toBe(201);
   await fillWorkspace(place);
   await newDeployment(place.scope);
   const [deployment] = (await idsOf(place)).deployments;

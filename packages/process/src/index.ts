@@ -1,5 +1,5 @@
 /** @helmr/process: what the processes of an installation share. */
-export { ConfigError, type ConfigShape, describeVariables, readConfig } from "./config.ts";
+export { ConfigError, type ConfigShape, describeVariables, readConfig, type Values } from "./config.ts";
 export { disableCoreDumps } from "./core-dumps.ts";
 export { makeFolder } from "./make-folder.ts";
 export { redisOptions } from "./redis.ts";

@@ -9,10 +9,10 @@ import {
 import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
 import { openDatabase, requireCurrentSchema } from "@helmr/store";
 import { createDispatcher } from "../index.ts";
-import { dispatcherVariables } from "./variables.ts";
+import { dispatcherProblems, dispatcherVariables } from "./variables.ts";
 
 async function run(): Promise<void> {
-  const config = readConfig(dispatcherVariables, process.env);
+  const config = readConfig(dispatcherVariables, process.env, dispatcherProblems);
   const signals = listenForStop();
   const logger = await startLogger(config.HELMR_LOG_LEVEL);
   await using cleanup = new AsyncDisposableStack();

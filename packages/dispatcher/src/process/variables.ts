@@ -34,3 +34,12 @@ export const dispatcherVariables = {
   HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,
   HELMR_LOG_LEVEL: logLevel,
 } as const;
+
+/** What does not go together. */
+export function dispatcherProblems(values: Partial<Values<typeof dispatcherVariables>>): string[] {
+  const { HELMR_SCHEDULE_REPAIR_EVERY: every, HELMR_SCHEDULE_REPAIR_LOOKAHEAD: lookahead } = values;
+  if (every === undefined || lookahead === undefined || lookahead >= 2 * every) return [];
+  return [
+    "HELMR_SCHEDULE_REPAIR_LOOKAHEAD: must be at least twice HELMR_SCHEDULE_REPAIR_EVERY, or fires would be late",
+  ];
+}

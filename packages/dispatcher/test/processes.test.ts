@@ -1,0 +1,130 @@
+/** `helmr-dispatcher` as processes of their own, joined by Redis: one of them is killed. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createRedisBus } from "@helmr/coordination";
+import { redisPrograms, startRedis, type TestRedis } from "@helmr/coordination/testing";
+import { type ActingScope, createSchedule } from "@helmr/store";
+import { seedEnvironment, seedTask, startTestDatabase, type TestDatabase } from "@helmr/store/testing";
+import { sql } from "kysely";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+const program = join(import.meta.dirname, "../bin/helmr-dispatcher.mjs");
+const limit = { timeout: 120_000, interval: 50 };
+const schedules = 60;
+
+let database: TestDatabase;
+let scope: ActingScope;
+let folder: string;
+let redis: TestRedis | undefined;
+const children: ChildProcess[] = [];
+beforeEach(async () => {
+  database = await startTestDatabase();
+  scope = (await seedEnvironment(database.db)).scope;
+  await seedTask(database.db, scope);
+  folder = await mkdtemp(join(tmpdir(), "helmr-dispatchers-"));
+});
+afterEach(async () => {
+  await Promise.all(children.splice(0).map((child) => end(child, "SIGKILL")));
+  await redis?.stop();
+  await database.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function end(child: ChildProcess, signal: "SIGTERM" | "SIGKILL"): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const exited = once(child, "exit");
+  child.kill(signal);
+  await exited;
+  return child.exitCode;
+}
+
+/** Resolves when it is ready. */
+async function start(variables: Record<string, string>): Promise<ChildProcess> {
+  const { PATH, HOME } = process.env;
+  const child = spawn(process.execPath, [program], {
+    env: {
+      PATH,
+      HOME,
+      HELMR_DATABASE_URL: database.url,
+      HELMR_CAS_URI: `file://${folder}`,
+      HELMR_SCHEDULE_JITTER: "0s",
+      HELMR_SCHEDULE_REPAIR_EVERY: "300ms",
+      HELMR_SCHEDULE_LEASE: "2s",
+      ...variables,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  children.push(child);
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (data: Buffer) => {
+      output = (output + data.toString()).slice(-64 * 1024);
+    });
+  }
+  await vi.waitUntil(() => {
+    if (child.exitCode !== null) throw new Error(`helmr-dispatcher ended:\n${output}`);
+    return output.includes("helmr-dispatcher is ready");
+  }, limit);
+  return child;
+}
+
+/** Every schedule has a slot that is due now. */
+async function makeDue(): Promise<void> {
+  await sql`update schedules set next_fire_at = date_trunc('minute', now()), due_at = now()`.execute(
+    database.db,
+  );
+}
+const runsPerSchedule = async () =>
+  (
+    await sql<{ n: number }>`select count(r.id) as n from schedules s left join runs r on r.schedule_id = s.id
+      group by s.id`.execute(database.db)
+  ).rows.map(({ n }) => n);
+
+test.each(redisPrograms())(
+  "%s joins them: hints arrive, a killed one is made up for, nothing fires twice",
+  async (server) => {
+    redis = await startRedis(server);
+    const joined = { HELMR_REDIS_URL: redis.url };
+    const [killed, stays] = await Promise.all([start(joined), start(joined)]);
+    if (killed === undefined || stays === undefined) throw new Error("no processes");
+    const bus = createRedisBus({ url: redis.url });
+    let hints = 0;
+    bus.subscribe("work:default", () => {
+      hints += 1;
+    });
+    try {
+      // Far from now by itself: what fires is what the test makes due.
+      for (let n = 0; n < schedules; n += 1) {
+        const input = { deduplicationKey: `s${n}`, taskId: "hello", cron: "0 0 29 2 *", timezone: "UTC" };
+        await createSchedule(database.db, scope, { ...input, options: {}, active: true }, { jitterMs: 0 });
+      }
+      await makeDue();
+      await vi.waitUntil(async () => (await runsPerSchedule()).some((n) => n > 0), limit);
+      expect(await end(killed, "SIGKILL")).toBeNull();
+      await vi.waitUntil(async () => (await runsPerSchedule()).every((n) => n > 0), limit);
+      expect(await runsPerSchedule()).toEqual(Array.from({ length: schedules }, () => 1));
+      await vi.waitUntil(() => hints > 1, limit);
+      expect(await end(stays, "SIGTERM")).toBe(0);
+    } finally {
+      await bus.close();
+    }
+  },
+);
+
+test("refuses settings that cannot be, all of them at once", async () => {
+  const wrong = {
+    HELMR_SCHEDULE_LEASE: "0s",
+    HELMR_SCHEDULE_REPAIR_LIMIT: "0",
+    HELMR_SCHEDULE_TRIGGER_CONCURRENCY: "many",
+    HELMR_SCHEDULE_JITTER: "40d",
+    HELMR_REDIS_URL: "http://here",
+  };
+  const problems = Object.keys(wrong).map((name) => `(?=[\\s\\S]*${name}: must)`);
+  await expect(start(wrong)).rejects.toThrow(new RegExp(problems.join("")));
+  await expect(
+    start({ HELMR_SCHEDULE_REPAIR_EVERY: "30s", HELMR_SCHEDULE_REPAIR_LOOKAHEAD: "40s" }),
+  ).rejects.toThrow("HELMR_SCHEDULE_REPAIR_LOOKAHEAD: must be at least twice");
+});
