@@ -7,6 +7,7 @@ import {
   postgresUrl,
   redisUrl,
   scheduleJitter,
+  type Values,
   workspaceIdleStop,
   workspaceLostAfter,
 } from "@helmr/process";
