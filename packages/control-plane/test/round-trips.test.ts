@@ -1,10 +1,11 @@
 /**
- * What a credential costs: at most one statement for credential and permission together, none within the second in which
+ * What requests cost in round trips to the database. A credential: at most one statement for credential and permission together, none within the second in which
  * it is remembered, and what was taken away counts once that second is over. The clock stands still and is moved by hand.
  */
-import { type RecordedStatements, recordStatements } from "@helmr/store/testing";
+import { type RecordedStatements, recordStatements, seedTask } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { output, registerLiveWorker } from "./support/live-worker.ts";
 import { startTestServer, type TestServer } from "./support/server.ts";
 
 const cacheMs = 1000;
@@ -77,4 +78,28 @@ test("what another process takes away counts when the second is over", async () 
   passes(cacheMs);
   expect((await ask("/runs/counts", apiKey)).status).toBe(401);
   expect((await ask("/members", member.token)).status).toBe(403);
+});
+
+test("a key press is one statement, its echo four with begin and commit, and a reader asks once for it", async () => {
+  await seedTask(server.db, server.scope);
+  const options = { key: await server.newKey() };
+  const worker = await registerLiveWorker(server);
+  const created = await server.request("POST", "/workspaces", { sandbox_id: "box" }, options);
+  const at = `/workspaces/${created.body.workspace.id}/pty`;
+  const { id } = (await server.request("POST", at, {}, options)).body.pty;
+  const copy = await worker.bringUp();
+  await copy.append({ kind: "pty.opened", pty_id: id, pid: 1 });
+  const type = (offset: number) =>
+    server.request("POST", `${at}/${id}/input`, { offset, data: btoa("x") }, options);
+  expect((await type(0)).status).toBe(200); // the credential is remembered
+  statements.take();
+  expect((await type(1)).status).toBe(200);
+  const typed = statements.take();
+  expect(typed).toHaveLength(1);
+  expect(typed[0]).toContain("workspace_stream_chunks");
+  await copy.append(output(id, "output", 0, "x"));
+  const echoed = statements.take();
+  expect(echoed.map((text) => text.trim().split(/\s/)[0])).toEqual(["begin", "with", "with", "commit"]);
+  expect((await server.request("GET", `${at}/${id}/output`, undefined, options)).body.chunks).toHaveLength(1);
+  expect(statements.take()).toHaveLength(1);
 });

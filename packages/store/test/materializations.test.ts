@@ -38,6 +38,7 @@ import {
   startRuns,
   stopIdle,
   takeAnswer,
+  transaction,
   writePtyInput,
   writeStdin,
   yieldToRuns,
@@ -437,6 +438,27 @@ describe("execs", () => {
   });
 });
 
+describe("output", () => {
+  test("beyond 64 MiB the oldest chunks go, and the cursor that is too old is known by where the kept ones begin", async () => {
+    const copy = await up();
+    const created = await createdExec();
+    const piece = "x".repeat(256 * 1024);
+    let number = 0;
+    for (let offset = 0; offset < 65 * 2 ** 20; offset += 4 * piece.length) {
+      const items = [0, 1, 2, 3].map((at) => output(++number, created.id, offset + at * piece.length, piece));
+      await appendItems(copy, items);
+    }
+    const key = { workspaceId, id: created.id };
+    expect(await getExec(database.db, scope, key)).toMatchObject({
+      stdout_cursor: 65 * 2 ** 20,
+      stdout_retained: 2 ** 20,
+    });
+    const { rows } = await sql<{ bytes: number }>`select sum(octet_length(data))::bigint as bytes
+      from workspace_stream_chunks where resource_id = ${created.id}`.execute(database.db);
+    expect(rows[0]?.bytes).toBe(64 * 2 ** 20);
+  });
+});
+
 describe("terminals", () => {
   test("take no input before they are open, resize while open, close once; close against exit", async () => {
     const copy = await up();
@@ -498,6 +520,29 @@ describe("runs and copies of one workspace", () => {
       expect(rows[0]?.own).toBe(run === undefined);
       if (run !== undefined) expect(rows[0]?.state).toBe("materializing");
     }
+  });
+
+  test("a copy is left alone while a claim of a queued run of its workspace is under way", async () => {
+    await request();
+    const runId = await queued();
+    await transaction(database.db, async (tx) => {
+      await sql`select from runs where id = ${runId} for update`.execute(tx);
+      expect(await claim()).toEqual([]);
+    });
+    expect(await claim()).toHaveLength(1);
+  });
+
+  test("a claim of a run that began before the copy was claimed finds the run not due any more", async () => {
+    await request();
+    const runId = await queued();
+    const due = sql<{ due: boolean }>`select available_at <= now() as due from runs where id = ${runId}`;
+    await transaction(database.db, async (tx) => {
+      expect((await due.execute(tx)).rows).toEqual([{ due: true }]);
+      expect(await claim()).toHaveLength(1);
+      expect((await due.execute(tx)).rows).toEqual([{ due: false }]);
+    });
+    expect((await due.execute(database.db)).rows).toEqual([{ due: true }]);
+    expect(await claimRun()).toBeUndefined();
   });
 
   test("the guest of a run is offered with the run's lease and fencing, and ends with it", async () => {
