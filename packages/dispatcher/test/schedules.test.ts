@@ -140,6 +140,41 @@ async function plant(count: number, cronOf: (n: number) => string): Promise<Map<
   return crons;
 }
 
+/** Three dispatchers fire through four minutes; then each slot of each schedule must have one session. */
+async function everySlotOnce(
+  newIndex: () => FireIndex,
+  options: { schedules: number; firing: number; inTheMiddle?: () => Promise<unknown> },
+): Promise<void> {
+  const minutes = 4;
+  // Most are for another hour; of the others some come every minute.
+  const crons = await plant(options.schedules, (n) => {
+    if (n >= options.firing) return `${n % 60} 3 * * *`;
+    return n % 20 === 0 ? "* * * * *" : `${1 + (n % minutes)} 10 * * *`;
+  });
+  for (let n = 0; n < 3; n += 1) startDispatcher(newIndex());
+  const endMs = start + minutes * minuteMs;
+  for (let isMiddle = false; nowMs < endMs; ) {
+    nowMs += minuteMs / 4;
+    if (!isMiddle && nowMs > start + 1.5 * minuteMs) {
+      isMiddle = true;
+      await options.inTheMiddle?.();
+    }
+    await settled();
+  }
+  await Promise.all(running.splice(0).map((dispatcher) => dispatcher.stop()));
+  const fired = await firedSlots();
+  const { rows: planned } = await sql<{ id: string; next: Date }>`select id, next_fire_at as next
+    from schedules where environment_id = ${scope.environmentId}`.execute(database.db);
+  expect(planned).toHaveLength(options.schedules);
+  for (const { id, next } of planned) {
+    const cron = crons.get(id) ?? "";
+    // What lies between the start and the slot that is next has fired; no more, none twice.
+    const expected = expectedSlots(cron, Math.min(next.getTime() - 1, endMs));
+    expect([id, cron, fired.get(id) ?? []]).toEqual([id, cron, expected]);
+    expect(next.getTime()).toBeGreaterThan(endMs - jitterMs);
+  }
+}
+
 describe.each(redisPrograms())("%s", (program) => {
   let redis: TestRedis;
   beforeAll(async () => {
@@ -150,34 +185,11 @@ describe.each(redisPrograms())("%s", (program) => {
   const newIndex = () => createRedisFireIndex({ url: redis.url });
 
   test("three dispatchers, 10,000 schedules, Redis flushed in the middle: every slot exactly once", async () => {
-    const minutes = 4;
-    // Most are for another day; of the others some come every minute.
-    const crons = await plant(schedulesInAll, (n) => {
-      if (n >= firing) return `${n % 60} 3 * * *`;
-      return n % 20 === 0 ? "* * * * *" : `${1 + (n % minutes)} 10 * * *`;
+    await everySlotOnce(newIndex, {
+      schedules: schedulesInAll,
+      firing,
+      inTheMiddle: () => redis.command("FLUSHALL"),
     });
-    for (let n = 0; n < 3; n += 1) startDispatcher(newIndex());
-    const endMs = start + minutes * minuteMs;
-    for (let flushed = false; nowMs < endMs; ) {
-      nowMs += minuteMs / 4;
-      if (!flushed && nowMs > start + 1.5 * minuteMs) {
-        flushed = true;
-        await redis.command("FLUSHALL");
-      }
-      await settled();
-    }
-    await Promise.all(running.splice(0).map((dispatcher) => dispatcher.stop()));
-    const fired = await firedSlots();
-    const { rows: planned } = await sql<{ id: string; next: Date }>`select id, next_fire_at as next
-      from schedules where environment_id = ${scope.environmentId}`.execute(database.db);
-    expect(planned).toHaveLength(schedulesInAll);
-    for (const { id, next } of planned) {
-      const cron = crons.get(id) ?? "";
-      // What lies between the start and the slot that is next has fired; no more, none twice.
-      const expected = expectedSlots(cron, Math.min(next.getTime() - 1, endMs));
-      expect([id, cron, fired.get(id) ?? []]).toEqual([id, cron, expected]);
-      expect(next.getTime()).toBeGreaterThan(endMs - jitterMs);
-    }
   });
 
   test("Redis killed: what is due fires all the same; back and empty: it is asked again", async () => {
@@ -224,6 +236,10 @@ describe.each(redisPrograms())("%s", (program) => {
     await settled();
     expect([...(await firedSlots()).keys()].sort()).toEqual([soon.id, later.id].sort());
   });
+});
+
+test("without Redis, each dispatcher by itself: every slot exactly once", async () => {
+  await everySlotOnce(createMemoryFireIndex, { schedules: 300, firing: 120 });
 });
 
 test("a dispatcher that dies with a lease: another fires the slot when the lease is over, once", async () => {

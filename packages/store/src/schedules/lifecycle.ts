@@ -20,7 +20,7 @@
  *      when it is not the schedule's, or the schedule is gone, nothing happens: a change or a deletion supersedes the lease.
  *   F3 One slot starts one session: in the transaction that starts it next_fire_at moves past the slot, under F2. The
  *      session's idempotency key, made of schedule and slot, says the same once more.
- *   F4 next_fire_at only moves to later slots. What was missed while nothing ran is not made up for: the slot that was due
+ *   F4 next_fire_at is later than last_fire_at, always. What was missed while nothing ran is not made up for: the slot that was due
  *      fires once, then the first slot that is not past. With the jitter added: a slot within it is not past yet.
  *   F5 A fire that fails is tried again after attempt^2 minutes, at most an hour (contract 8.2), with last_error set. After
  *      the last attempt the slot is skipped and the next one planned; last_error stays until a fire succeeds.
