@@ -304,6 +304,18 @@ describe("a copy of its own", () => {
   });
 });
 
+test("a copy that a command asks for goes to another worker when the last one does not take it", async () => {
+  await sql`update workspaces set worker_instance_id = ${workers[0]} where id = ${workspaceId}`.execute(
+    database.db,
+  );
+  await createdExec();
+  expect(await claim(workers[1])).toEqual([]);
+  await sql`update workspace_materializations set created_at = now() - interval '3 seconds'`.execute(
+    database.db,
+  );
+  expect(await claim(workers[1])).toHaveLength(1);
+});
+
 describe("a silent worker", () => {
   test("loses its copy: what ran there is lost, its late writes are refused, changes are said to be lost", async () => {
     const copy = await up();

@@ -125,8 +125,9 @@ async function create<Row>(
     if (row === undefined) throw new Error("the insert of a command returned no row");
     await insertCommand(tx, requested.materialization.id, creation.start);
     await noteIdempotency(tx, scope, creation.key, creation.id);
-    await sql`update workspaces set dirty_state = 'dirty', last_activity_at = now(), auto_stop_at = null,
-      updated_at = now() where id = ${workspaceId}`.execute(tx);
+    // Not dirty: nothing ran yet, and unsaved files would keep a copy that is still to come from every other worker.
+    await sql`update workspaces set last_activity_at = now(), auto_stop_at = null, updated_at = now()
+      where id = ${workspaceId}`.execute(tx);
     const { id: resourceId, action } = creation;
     const attributes = { workspace_id: workspaceId, ...creation.attributes };
     await recordScopeAudit(tx, scope, { action, resourceId, attributes });
