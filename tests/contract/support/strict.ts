@@ -6,7 +6,7 @@ import type {
   TestServer,
 } from "../../../packages/control-plane/test/support/server.ts";
 
-/** Contract 1.3: the codes of sessions, streams and tokens. */
+/** Contract 1.3: the codes of sessions, streams and tokens; contract 7: those of workspaces. */
 const codes = new Set([
   "task_archived",
   "task_not_deployed",
@@ -27,6 +27,14 @@ const codes = new Set([
   "token_completion_conflict",
   "stream_not_found",
   "stream_direction_mismatch",
+  "workspace_not_active",
+  "workspace_writer_active",
+  "workspace_exec_terminal",
+  "workspace_exec_stdin_closed",
+  "workspace_pty_terminal",
+  "workspace_pty_not_open",
+  "workspace_stream_offset_conflict",
+  "workspace_stream_cursor_expired",
 ]);
 
 /** Sends as the server's own client does, and holds each answer to what every answer must be. */
