@@ -9,7 +9,9 @@ export const blockBytes = 256 * 1024;
 export const packMinBytes = 8 * 1024 * 1024;
 export const packMaxBytes = 16 * 1024 * 1024;
 /** A manifest of a million entries takes about 120 MiB. */
-export const manifestMaxBytes = 1024 * 1024 * 1024;
+export const manifestMaxBytes = 512 * 1024 * 1024;
+/** Of targets of links, extended attributes and extents together: what reads a manifest has them in memory, and the guest chooses them. */
+export const metadataMaxBytes = 128 * 1024 * 1024;
 
 export const S_IFMT = 0o170000;
 export const S_IFDIR = 0o040000;

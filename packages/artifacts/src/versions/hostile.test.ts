@@ -220,3 +220,15 @@ it("reads a damaged manifest as damaged or as one that can be walked, and never 
     { numRuns: 120 },
   );
 });
+
+it("refuses to make a version whose links' targets would fill the memory of who reads it", async () => {
+  const contents = new ContentStore(new StoreAccess(artifacts, undefined), undefined);
+  const builder = new ManifestBuilder(contents, undefined);
+  const metadata = { uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0 };
+  builder.add(0, "", { ...metadata, mode: 0o040755, size: 0 }, -1);
+  const link = { ...metadata, mode: 0o120777, size: 4095, target: "x".repeat(4095) };
+  expect(() => {
+    for (let n = 0; n < 40_000; n += 1) builder.add(1, `${100_000 + n}`, link, -1);
+  }).toThrow(expect.objectContaining({ reason: "too_large" }));
+  await contents.discard();
+});

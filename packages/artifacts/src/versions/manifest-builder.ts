@@ -2,7 +2,15 @@
 import { createHash, type Hash } from "node:crypto";
 import { Growing, writeColumns } from "./columns.ts";
 import type { ContentStore } from "./content-store.ts";
-import { chunkBytes, type EntryMetadata, type LargeContent, S_IFMT, S_IFREG } from "./format.ts";
+import { WorkspaceVersionError } from "./errors.ts";
+import {
+  chunkBytes,
+  type EntryMetadata,
+  type LargeContent,
+  metadataMaxBytes,
+  S_IFMT,
+  S_IFREG,
+} from "./format.ts";
 import type { Manifest } from "./manifest.ts";
 import { sparseOf } from "./sparse-columns.ts";
 import { usedTables } from "./used-tables.ts";
@@ -28,6 +36,7 @@ export class ManifestBuilder {
   readonly #contents: ContentStore;
   readonly #previous: Manifest | undefined;
   readonly #sparse: ReturnType<typeof sparseOf>;
+  #metadataBytes = 0;
   sizeBytes = 0;
 
   constructor(contents: ContentStore, previous: Manifest | undefined) {
@@ -57,12 +66,33 @@ export class ManifestBuilder {
     this.#mtimeNanoseconds.push(metadata.mtimeNanoseconds);
     this.#size.push(metadata.size);
     this.#content.push(content);
-    if (metadata.target !== undefined) this.#targets.push([entry, metadata.target]);
+    if (metadata.target !== undefined) this.#addTarget(entry, metadata.target);
     if (metadata.attributes !== undefined && metadata.attributes.length > 0)
-      this.#attributes.push([entry, this.#attributeSet(metadata.attributes)]);
-    if (metadata.extents !== undefined) this.#extents.push([entry, metadata.extents]);
+      this.#addAttributes(entry, metadata.attributes);
+    if (metadata.extents !== undefined) this.#addExtents(entry, metadata.extents);
     if ((metadata.mode & S_IFMT) === S_IFREG) this.sizeBytes += metadata.size;
     return entry;
+  }
+
+  #addTarget(entry: number, target: string): void {
+    this.#count(target.length);
+    this.#targets.push([entry, target]);
+  }
+
+  /** Counted by entry: the digest of the tree has them by entry, too. */
+  #addAttributes(entry: number, attributes: NonNullable<EntryMetadata["attributes"]>): void {
+    for (const { name, value } of attributes) this.#count(name.length + value.length);
+    this.#attributes.push([entry, this.#attributeSet(attributes)]);
+  }
+
+  #addExtents(entry: number, extents: Float64Array): void {
+    this.#count(extents.byteLength);
+    this.#extents.push([entry, extents]);
+  }
+
+  #count(bytes: number): void {
+    this.#metadataBytes += bytes;
+    if (this.#metadataBytes > metadataMaxBytes) throw tooMuchMetadata();
   }
 
   #addName(name: string): void {
@@ -87,11 +117,11 @@ export class ManifestBuilder {
     this.#size.append(previous.size.subarray(from, to));
     this.#content.append(previous.content.subarray(from, to));
     for (const [entry, target] of this.#sparse.targets.between(from, to))
-      this.#targets.push([start + entry - from, target]);
+      this.#addTarget(start + entry - from, target);
     for (const [entry, attributes] of this.#sparse.attributes.between(from, to))
-      this.#attributes.push([start + entry - from, this.#attributeSet(attributes)]);
+      this.#addAttributes(start + entry - from, attributes);
     for (const [entry, extents] of this.#sparse.extents.between(from, to))
-      this.#extents.push([start + entry - from, extents]);
+      this.#addExtents(start + entry - from, extents);
     for (let entry = from; entry < to; entry += 1)
       if (((previous.mode[entry] as number) & S_IFMT) === S_IFREG)
         this.sizeBytes += previous.size[entry] as number;
@@ -268,4 +298,12 @@ function concatenated(arrays: readonly Float64Array[]): Float64Array {
   const all = new Growing(Float64Array);
   for (const array of arrays) all.append(array);
   return all.taken();
+}
+
+/** Targets of links, extended attributes and holes of files. */
+export function tooMuchMetadata(): WorkspaceVersionError {
+  return new WorkspaceVersionError(
+    "too_large",
+    `targets of links, extended attributes and holes of files take more than ${metadataMaxBytes} bytes`,
+  );
 }

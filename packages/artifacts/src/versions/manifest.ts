@@ -5,6 +5,7 @@ import {
   type EntryKind,
   kindOf,
   type LargeContent,
+  metadataMaxBytes,
   type Pack,
   S_IFDIR,
   S_IFMT,
@@ -149,6 +150,10 @@ export class Manifest {
 
   #readSparse(reader: ColumnReader): void {
     const targets = asBuffer(reader.read("targets", Uint8Array));
+    const attributeSets = asBuffer(reader.read("attributeSets", Uint8Array));
+    const extents = reader.read("extents", Float64Array);
+    if (targets.length + extents.byteLength > metadataMaxBytes || attributeSets.length > 2 * metadataMaxBytes)
+      throw new Error("its targets, extended attributes and extents are too large");
     const targetEntries = reader.read("targetEntries", Uint32Array);
     const targetLengths = reader.read("targetLengths", Uint16Array, targetEntries.length);
     let at = 0;
@@ -159,7 +164,7 @@ export class Manifest {
     });
     if (at !== targets.length) throw new Error("targets of links are damaged");
 
-    const sets = readAttributeSets(asBuffer(reader.read("attributeSets", Uint8Array)));
+    const sets = readAttributeSets(attributeSets);
     const attributePairs = reader.read("attributeEntries", Uint32Array);
     for (let i = 0; i + 1 < attributePairs.length; i += 2) {
       const set = sets[attributePairs[i + 1] as number];
@@ -170,7 +175,6 @@ export class Manifest {
     for (let i = 0; i + 1 < linkPairs.length; i += 2)
       this.links.set(linkPairs[i] as number, linkPairs[i + 1] as number);
     const extentCounts = reader.read("extentEntries", Uint32Array);
-    const extents = reader.read("extents", Float64Array);
     let from = 0;
     for (let i = 0; i + 1 < extentCounts.length; i += 2) {
       const length = extentCounts[i + 1] as number;

@@ -5,7 +5,8 @@
 import { pipeline, type Readable } from "node:stream";
 import { extract, type Header } from "tar-stream";
 import { WorkspaceVersionError } from "./errors.ts";
-import type { EntryMetadata } from "./format.ts";
+import { type EntryMetadata, metadataMaxBytes } from "./format.ts";
+import { tooMuchMetadata } from "./manifest-builder.ts";
 import { kindBits, type MemoryTree, type Owner } from "./memory-tree.ts";
 import { showPath } from "./paths.ts";
 import type { ExtendedAttribute } from "./syscalls.ts";
@@ -18,6 +19,11 @@ export interface TarStats {
   attributesLeftOut: number;
 }
 
+/** `metadataBytes`: what is kept in memory of targets and attributes until the whole tar was read. */
+interface Progress extends TarStats {
+  metadataBytes: number;
+}
+
 const maxPathBytes = 4096;
 const maxAttributes = 64;
 const maxAttributeBytes = 64 * 1024;
@@ -28,7 +34,7 @@ export async function readTar(
   writer: ContentWriter,
   owner: Owner | undefined,
 ): Promise<TarStats> {
-  const stats: TarStats = { skipped: 0, attributesLeftOut: 0 };
+  const stats: Progress = { skipped: 0, attributesLeftOut: 0, metadataBytes: 0 };
   const entries = extract({ filenameEncoding: "latin1" } as Parameters<typeof extract>[0]);
   // An error of the source destroys the reader, where it is seen.
   pipeline(source, entries, () => undefined);
@@ -45,7 +51,8 @@ export async function readTar(
     source.destroy();
     entries.destroy();
   }
-  return stats;
+  const { skipped, attributesLeftOut } = stats;
+  return { skipped, attributesLeftOut };
 }
 
 async function readEntry(
@@ -54,7 +61,7 @@ async function readEntry(
   tree: MemoryTree,
   writer: ContentWriter,
   owner: Owner | undefined,
-  stats: TarStats,
+  stats: Progress,
 ): Promise<void> {
   const pax = paxOf(header);
   const names = tarNames(header.name, pax.path);
@@ -87,6 +94,7 @@ async function readEntry(
           "invalid_archive",
           `the link ${showNames(names)} in the tar has no target`,
         );
+      countMetadata(stats, target.length);
       tree.putSymlink(names, metadata("symlink", { size: target.length, target }));
       return;
     }
@@ -160,7 +168,12 @@ function timeOf(header: Header): { mtimeSeconds: number; mtimeNanoseconds: numbe
   return { mtimeSeconds: -seconds - 1, mtimeNanoseconds: 1e9 - nanoseconds };
 }
 
-function attributesOf(header: Header, stats: TarStats): ExtendedAttribute[] {
+function countMetadata(stats: Progress, bytes: number): void {
+  stats.metadataBytes += bytes;
+  if (stats.metadataBytes > metadataMaxBytes) throw tooMuchMetadata();
+}
+
+function attributesOf(header: Header, stats: Progress): ExtendedAttribute[] {
   const found = new Map<string, Buffer>();
   for (const [key, value] of Object.entries(paxOf(header))) {
     const [, form, shown] = /^(SCHILY|LIBARCHIVE)\.xattr\.(.+)$/s.exec(key) ?? [];
@@ -173,6 +186,7 @@ function attributesOf(header: Header, stats: TarStats): ExtendedAttribute[] {
       bytes.length <= maxAttributeBytes &&
       (form === "LIBARCHIVE" || !value.includes("\ufffd")) &&
       found.size < maxAttributes;
+    if (kept) countMetadata(stats, bytes.length);
     if (name !== undefined && kept) found.set(Buffer.from(name).toString("latin1"), bytes);
     else stats.attributesLeftOut += 1;
   }

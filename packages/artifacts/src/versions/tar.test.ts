@@ -196,3 +196,19 @@ function makeTar(entries: readonly TarEntry[]): Readable {
   tar.finalize();
   return Readable.from(tar as AsyncIterable<Buffer>);
 }
+
+it("refuses a tar whose extended attributes would fill the memory, however small it is compressed", async () => {
+  const value = "x".repeat(60_000);
+  const pax = Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`SCHILY.xattr.user.${n}`, value]));
+  const one = pack();
+  one.entry({ name: "a", pax }, "");
+  one.finalize();
+  // The last two blocks are the end of a tar.
+  const entry = (await buffer(one)).subarray(0, -1024);
+  function* entries(): Generator<Buffer> {
+    for (let n = 0; n < 40; n += 1) yield entry;
+  }
+  await expect(
+    applyFiles({ artifacts, tar: Readable.from(entries(), { objectMode: false }) }),
+  ).rejects.toMatchObject({ reason: "too_large", message: expect.stringContaining("extended attributes") });
+});
