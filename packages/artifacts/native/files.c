@@ -3,12 +3,12 @@
  *   call(number, ...up to 6 arguments) -> the system call's result, or -errno. Numbers pass as they are, a Uint8Array as its address.
  *   scan(directoryFd, out) -> bytes of records of the next entries, 0 at the end, or -errno. One getdents64, and a statx of each.
  *   stat(directoryFd, name ending in NUL, out) -> 0 or -errno. An empty name is the descriptor itself.
- *   compare(directoryFd, device as in a record, names, starts, entries, stats, out) -> 0 or -errno. For each of `entries` the name
- *     from starts[entry] to starts[entry + 1] is looked at: out is 0 when it is gone, on another device or differs in bytes 40 to 80 of its
+ *   compare(directoryFd, mount as in a record, names, starts, entries, stats, out) -> 0 or -errno. For each of `entries` the name
+ *     from starts[entry] to starts[entry + 1] is looked at: out is 0 when it is gone, on another mount or differs in bytes 40 to 80 of its
  *     record from stats[entry], 1 when it is the same, 2 when it is the same and has several links.
  *
  * A record, little-endian, padded to 8 bytes: u16 length, u16 name length, i32 0 or -errno of statx, u32 mode, links, uid, gid,
- * major and minor of the device, u64 blocks of 512 bytes, inode, size, i64 seconds of mtime, of ctime, u32 nanoseconds of mtime, of
+ * u64 mount (its id, or what stands for the device where the kernel has none), device, inode, size, i64 seconds of mtime, of ctime, u32 nanoseconds of mtime, of
  * ctime, the name, a NUL. stat() writes the first 80 bytes of it.
  *
  * No header, no C library: Node-API is taken from the running node (a stable ABI), system calls are made here, so one file per
@@ -35,6 +35,7 @@ extern int napi_get_buffer_info(napi_env, napi_value, void **, u64 *);
 #define AT_SYMLINK_NOFOLLOW 0x100
 #define AT_EMPTY_PATH 0x1000
 #define STATX_BASIC_STATS 0x7ff
+#define STATX_MNT_ID 0x1000
 #define RECORD_HEAD 80
 #define DIRENT_HEAD 19
 /* An entry takes at least 24 bytes of getdents64 and at most 4 times that as a record. */
@@ -85,7 +86,8 @@ struct statx {
   u64 ino, size, blocks, attributes_mask;
   struct statx_time atime, btime, ctime, mtime;
   u32 rdev_major, rdev_minor, dev_major, dev_minor;
-  u64 spare[14];
+  u64 mnt_id;
+  u64 spare[13];
 };
 
 static void put16(u8 *at, u16 value) { *(u16 *)at = value; }
@@ -95,16 +97,17 @@ static void put64(u8 *at, u64 value) { *(u64 *)at = value; }
 static i64 put_stat(i64 directory, const u8 *name, u8 *out) {
   struct statx found;
   i64 flags = AT_SYMLINK_NOFOLLOW | (name[0] ? 0 : AT_EMPTY_PATH);
-  i64 error = system_call(SYS_statx, directory, (i64)name, flags, STATX_BASIC_STATS, (i64)&found, 0);
+  i64 error = system_call(SYS_statx, directory, (i64)name, flags, STATX_BASIC_STATS | STATX_MNT_ID,
+                          (i64)&found, 0);
   put32(out + 4, (u32)error);
   if (error < 0) return error;
   put32(out + 8, found.mode);
   put32(out + 12, found.nlink);
   put32(out + 16, found.uid);
   put32(out + 20, found.gid);
-  put32(out + 24, found.dev_major);
-  put32(out + 28, found.dev_minor);
-  put64(out + 32, found.blocks);
+  u64 device = (u64)found.dev_major << 32 | found.dev_minor;
+  put64(out + 24, found.mask & STATX_MNT_ID ? found.mnt_id : ~device);
+  put64(out + 32, device);
   put64(out + 40, found.ino);
   put64(out + 48, found.size);
   put64(out + 56, (u64)found.mtime.seconds);
@@ -193,13 +196,13 @@ static napi_value compare(napi_env env, napi_callback_info info) {
   __attribute__((aligned(8))) u8 found[RECORD_HEAD];
   u8 name[256];
   napi_value given[7];
-  u64 count = 7, device_bytes = 0, names_bytes = 0, starts_bytes = 0, entries_bytes = 0, stats_bytes = 0, room = 0;
+  u64 count = 7, mount_bytes = 0, names_bytes = 0, starts_bytes = 0, entries_bytes = 0, stats_bytes = 0, room = 0;
   i64 directory = 0;
-  u32 *device = 0, *starts = 0, *entries = 0, *stats = 0;
+  u32 *mount = 0, *starts = 0, *entries = 0, *stats = 0;
   u8 *names = 0, *out = 0;
   if (napi_get_cb_info(env, info, &count, given, 0, 0) != 0 || count != 7 ||
       napi_get_value_int64(env, given[0], &directory) != 0 ||
-      !is_array(env, given[1], (void **)&device, &device_bytes) || device_bytes < 8 ||
+      !is_array(env, given[1], (void **)&mount, &mount_bytes) || mount_bytes < 8 ||
       !is_array(env, given[2], (void **)&names, &names_bytes) ||
       !is_array(env, given[3], (void **)&starts, &starts_bytes) ||
       !is_array(env, given[4], (void **)&entries, &entries_bytes) ||
@@ -216,7 +219,7 @@ static napi_value compare(napi_env env, napi_callback_info info) {
     out[i] = 0;
     if (put_stat(directory, name, found) < 0) continue;
     u32 *words = (u32 *)found;
-    if (words[6] != device[0] || words[7] != device[1]) continue;
+    if (words[6] != mount[0] || words[7] != mount[1]) continue;
     u32 differs = 0;
     for (u64 word = 0; word < 10; word += 1) differs |= words[10 + word] ^ stats[entry * 10 + word];
     if (differs == 0) out[i] = words[3] > 1 ? 2 : 1;

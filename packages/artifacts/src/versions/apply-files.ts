@@ -12,7 +12,7 @@ import { kindBits, MemoryTree, type Owner } from "./memory-tree.ts";
 import { namesOfPath } from "./paths.ts";
 import { readTar } from "./read-tar.ts";
 import { type SavedVersion, savedVersion } from "./save.ts";
-import { artifactsOf, storeVersion, summaryOf } from "./save-job.ts";
+import { artifactsOf, makeVersion, summaryOf } from "./save-job.ts";
 import { ContentWriter } from "./write-content.ts";
 
 export interface AppliedFile {
@@ -55,7 +55,7 @@ export interface ApplyResult extends SavedVersion {
 /**
  * Rejects with a WorkspaceVersionError: `invalid_path` (with `..` or NUL, in a tar also absolute, below a file or a symbolic link, or in place of a
  * directory that is not empty), `invalid_archive`, `too_large`, `artifact_missing` or `artifact_corrupt` of the base; or with what a
- * source, `reserve` or the store rejected with. No manifest was stored then.
+ * source, `reserve` or the store rejected with; nothing refers to what was stored until then.
  */
 export async function applyFiles(options: ApplyFilesOptions): Promise<ApplyResult> {
   const limits = { ...defaultVersionLimits, ...options.limits };
@@ -75,7 +75,8 @@ export async function applyFiles(options: ApplyFilesOptions): Promise<ApplyResul
     for (const file of options.files ?? []) await putFile(file, options, tree, writer, nowNs);
     options.signal?.throwIfAborted();
     await tree.enter(builder, contents);
-    const { version } = await storeVersion(builder, contents, base, access);
+    const { version, stored } = await makeVersion(builder, contents, base, access);
+    await stored;
     const before = base === undefined ? [] : artifactsOf(base);
     return {
       ...savedVersion(summaryOf(version), before, version === base),

@@ -88,9 +88,13 @@ export class ContentStore {
     this.#endPack(this.#huge);
   }
 
-  /** Ends the last packs; resolves when all are stored. */
-  async finish(): Promise<void> {
+  /** Ends the last packs: all digests are known then. */
+  endPacks(): void {
     for (const lane of [this.#files, this.#huge]) this.#endPack(lane);
+  }
+
+  /** Resolves when all packs are stored. */
+  async stored(): Promise<void> {
     await Promise.all(this.#inFlight);
     if (this.#failure !== undefined) throw this.#failure.error;
   }

@@ -46,9 +46,11 @@ export const record = {
   links: (words: Uint32Array, at: number) => words[at + 3] as number,
   uid: (words: Uint32Array, at: number) => words[at + 4] as number,
   gid: (words: Uint32Array, at: number) => words[at + 5] as number,
-  sameDevice: (words: Uint32Array, at: number, other: Uint32Array) =>
+  sameMount: (words: Uint32Array, at: number, other: Uint32Array) =>
     words[at + 6] === other[6] && words[at + 7] === other[7],
-  inode: (words: Uint32Array, at: number) => `${words[at + 10]}:${words[at + 11]}`,
+  /** Of the device and the inode. */
+  identity: (words: Uint32Array, at: number) =>
+    `${words[at + 8]}:${words[at + 9]}:${words[at + 10]}:${words[at + 11]}`,
   size: (words: Uint32Array, at: number) => (words[at + 12] as number) + (words[at + 13] as number) * 2 ** 32,
   mtimeSeconds: (words: Uint32Array, at: number) =>
     (words[at + 14] as number) + ((words[at + 15] as number) | 0) * 2 ** 32,

@@ -12,7 +12,7 @@ export interface DirectoryNode {
   /** latin1. */
   readonly name: string;
   readonly depth: number;
-  /** Device and inode, once it was opened. */
+  /** Mount, device and inode, once it was opened. */
   identity?: string;
   fd?: number | undefined;
 }
@@ -53,8 +53,7 @@ export class OpenDirectories {
       fd = openDirectory(fd, next.name);
       next.fd = fd;
       this.#open.add(next);
-      const identity = statOf(fd, "").toString("latin1", 24, 48);
-      const now = `${identity.slice(0, 8)}${identity.slice(16)}`;
+      const now = statOf(fd, "").toString("latin1", 24, 48);
       if (next.identity !== undefined && next.identity !== now) {
         this.close(next);
         throw new DirectoryChangedError("a directory was replaced meanwhile");

@@ -72,7 +72,7 @@ export class FileReader {
     try {
       for (let attempt = 1; ; attempt += 1) {
         const before = wordsOf(statOf(path, ""));
-        if ((record.mode(before, 0) & S_IFMT) !== S_IFREG || !record.sameDevice(before, 0, this.#root))
+        if ((record.mode(before, 0) & S_IFMT) !== S_IFREG || !record.sameMount(before, 0, this.#root))
           return undefined;
         const fd = openForReading(path);
         this.stats.opened += 1;

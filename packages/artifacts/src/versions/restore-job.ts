@@ -69,7 +69,7 @@ export async function restoreFolder(
     await restore.writeContents(artifacts);
     restore.makeLinks();
     restore.finishDirectories();
-    if (job.index !== undefined) indexError = await restore.index().write(job.index, version);
+    if (job.index !== undefined) indexError = await (await restore.index().stage(job.index, version))();
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw new WorkspaceVersionError(

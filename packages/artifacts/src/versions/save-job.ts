@@ -1,4 +1,4 @@
-/** Saving a folder, as its thread does it: scan, compare, compact, store; the manifest last. */
+/** Saving a folder, as its thread does it: scan, compare, compact, store. Nothing refers to what is stored until all of it is. */
 import type { ArtifactAccess } from "./artifact-access.ts";
 import { compact } from "./compaction.ts";
 import { ContentStore } from "./content-store.ts";
@@ -49,7 +49,9 @@ export async function saveFolder(
   const from = performance.now();
   const known = await loadPrevious(job, artifacts);
   const previous = known?.version;
-  if (previous !== undefined) await artifacts.reserve(artifactsOf(previous));
+  const reserved = artifacts.reserve(previous === undefined ? [] : artifactsOf(previous));
+  // Awaited when it is needed; a scan that fails first says why.
+  reserved.catch(() => undefined);
   const contents = new ContentStore(artifacts, previous?.manifest);
   const builder = new ManifestBuilder(contents, previous?.manifest);
   const index = new StatIndex(Date.now());
@@ -71,8 +73,11 @@ export async function saveFolder(
     directories.closeAll();
   }
   const scanMs = performance.now() - scanFrom;
-  const { version, movedBytes } = await storeVersion(builder, contents, previous, artifacts);
-  const indexError = job.index === undefined ? undefined : await index.write(job.index, version);
+  await reserved;
+  const { version, movedBytes, stored } = await makeVersion(builder, contents, previous, artifacts);
+  const staged = job.index === undefined ? undefined : index.stage(job.index, version);
+  await stored;
+  const indexError = await (await staged)?.();
   return {
     version: summaryOf(version),
     unchanged: version === previous,
@@ -94,26 +99,31 @@ async function loadPrevious({ previous, index }: SaveJob, artifacts: ArtifactAcc
   return { version, stats: new Uint32Array(version.manifest.count * statWords).fill(0xffffffff) };
 }
 
-/** Ends the tree that `builder` holds: the previous version when it is the same, else a new one, stored. */
-export async function storeVersion(
+/** Ends the tree that `builder` holds: the previous version when it is the same, else a new one, which is there when it is `stored`. */
+export async function makeVersion(
   builder: ManifestBuilder,
   contents: ContentStore,
   previous: LoadedManifest | undefined,
   artifacts: ArtifactAccess,
-): Promise<{ readonly version: LoadedManifest; readonly movedBytes: number }> {
+): Promise<{
+  readonly version: LoadedManifest;
+  readonly movedBytes: number;
+  readonly stored: Promise<unknown>;
+}> {
   const contentDigest = builder.contentDigest();
   if (previous !== undefined && previous.manifest.contentDigest === contentDigest) {
     await contents.discard();
-    return { version: previous, movedBytes: 0 };
+    return { version: previous, movedBytes: 0, stored: Promise.resolve() };
   }
   const movedBytes =
     previous === undefined ? 0 : await compact(contents, builder.usedPieces(), previous.manifest, artifacts);
-  await contents.finish();
+  contents.endPacks();
   const raw = builder.encode(contentDigest);
   const { digest, bytes, base } = encodeManifest(raw, previous);
   const storedBytes = bytes.length;
-  await artifacts.store(digest, bytes);
-  return { version: { digest, manifest: parseManifest(digest, raw), base, storedBytes }, movedBytes };
+  const stored = Promise.all([contents.stored(), artifacts.store(digest, bytes)]);
+  stored.catch(() => undefined);
+  return { version: { digest, manifest: parseManifest(digest, raw), base, storedBytes }, movedBytes, stored };
 }
 
 /** All artifacts that the version needs: its manifest, that one's base, its packs. */

@@ -68,7 +68,7 @@ export interface SaveResult extends SavedVersion {
 
 /**
  * Saves the folder as a version. Rejects with a WorkspaceVersionError (`too_large`, `folder_unusable`, `artifact_missing` or
- * `artifact_corrupt` of the previous version), or with what `reserve` or the store rejected with; then no manifest was stored.
+ * `artifact_corrupt` of the previous version), or with what `reserve` or the store rejected with; nothing refers to what was stored until then.
  */
 export async function saveTree(options: SaveTreeOptions): Promise<SaveResult> {
   const from = performance.now();

@@ -222,7 +222,7 @@ class TreeScan {
       this.#skip(level, name, kind === S_IFIFO ? "fifo" : kind === S_IFSOCK ? "socket" : "device");
       return undefined;
     }
-    if (!record.sameDevice(words, at, this.#root)) {
+    if (!record.sameMount(words, at, this.#root)) {
       this.#skip(level, name, "mount");
       return undefined;
     }

@@ -71,8 +71,8 @@ export class StatIndex {
     return ms < (nanoseconds === 0 ? this.#cleanBeforeWholeSecondsMs : this.#cleanBeforeMs);
   }
 
-  /** I3. Answers with why it could not be written, if so: the version is none the worse. */
-  async write(path: string, version: LoadedManifest): Promise<string | undefined> {
+  /** I3: writes it beside `path`; the returned function puts it in place, and answers with why there is none, if so. */
+  async stage(path: string, version: LoadedManifest): Promise<() => Promise<string | undefined>> {
     const { digest: manifestDigest, storedBytes, base, manifest } = version;
     const raw = writeColumns(
       { format: 1, manifestDigest, storedBytes, baseDigest: base?.digest },
@@ -82,16 +82,22 @@ export class StatIndex {
     magic.copy(head);
     head.writeUInt32LE(crc32(raw), 8);
     const staged = `${path}.${randomUUID()}.tmp`;
-    try {
-      await writeFile(staged, [head, raw], { mode: 0o600, flag: "wx" });
-      await rename(staged, path);
-      return undefined;
-    } catch (error) {
-      await rm(staged, { force: true }).catch(() => undefined);
-      return error instanceof Error ? error.message : String(error);
-    }
+    const written = await failure(writeFile(staged, [head, raw], { mode: 0o600, flag: "wx" }));
+    return async () => {
+      const failed = written ?? (await failure(rename(staged, path)));
+      if (failed !== undefined) await discardStaged(staged);
+      return failed;
+    };
   }
 }
+
+const failure = (work: Promise<void>) =>
+  work.then(
+    () => undefined,
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  );
+
+const discardStaged = (staged: string) => rm(staged, { force: true }).catch(() => undefined);
 
 export interface ReadIndex {
   readonly version: LoadedManifest;

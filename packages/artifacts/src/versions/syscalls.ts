@@ -17,7 +17,7 @@ interface Addon {
   scan(directory: number, out: Uint8Array): number;
   compare(
     directory: number,
-    device: Uint32Array,
+    mount: Uint32Array,
     names: Uint8Array,
     starts: Uint32Array,
     entries: Uint32Array,
@@ -211,15 +211,15 @@ export interface ComparedNames {
   readonly stats: Uint32Array;
 }
 
-/** By one of `entries`: 0 what is at its name now differs from `stats` or is not on the device, 1 it is the same, 2 so with several links. */
+/** By one of `entries`: 0 what is at its name now differs from `stats` or is not on that mount, 1 it is the same, 2 so with several links. */
 export function compareEntries(
   directory: number,
-  device: Uint32Array,
+  mount: Uint32Array,
   { names, starts, stats }: ComparedNames,
   entries: Uint32Array,
 ): Uint8Array {
   const out = new Uint8Array(entries.length);
-  const result = addon().compare(directory, device, names, starts, entries, stats, out);
+  const result = addon().compare(directory, mount, names, starts, entries, stats, out);
   if (result < 0) throw failed("statx", result);
   return out;
 }

@@ -65,7 +65,7 @@ export class TreeEntries {
 
   addKnownLink(depth: number, name: string, words: Uint32Array, at: number): boolean {
     if (record.links(words, at) < 2 || (record.mode(words, at) & S_IFMT) !== S_IFREG) return false;
-    const first = this.#linked.get(record.inode(words, at));
+    const first = this.#linked.get(record.identity(words, at));
     if (first === undefined) return false;
     this.endRun();
     this.#checkCount(1);
@@ -76,7 +76,7 @@ export class TreeEntries {
 
   rememberLink(words: Uint32Array, at: number, entry: number, metadata: EntryMetadata): void {
     if (record.links(words, at) > 1 && (record.mode(words, at) & S_IFMT) === S_IFREG)
-      this.#linked.set(record.inode(words, at), { entry, metadata });
+      this.#linked.set(record.identity(words, at), { entry, metadata });
   }
 
   add(
