@@ -423,6 +423,31 @@ describe("execs", () => {
     );
   });
 
+  test("a worker that takes nothing is not sent more than it can ever take; a stop still reaches it", async () => {
+    const copy = await up();
+    const created = await createdExec();
+    const key = { workspaceId, id: created.id };
+    await sql`update workspace_materializations set command_seq = command_seq + 10000 where id = ${copy.materializationId}`.execute(
+      database.db,
+    );
+    const busy = expect.objectContaining({ status: 503, message: expect.stringContaining("try again") });
+    await expect(killExec(database.db, scope, key, "SIGTERM")).rejects.toEqual(busy);
+    await expect(writeStdin(database.db, scope, key, { offset: 0, data: Buffer.from("x") })).rejects.toEqual(
+      busy,
+    );
+    expect(await kinds(copy)).toEqual(["exec.start"]);
+    await requestStop(database.db, scope, workspaceId, { idempotencyKeyTtlMs: 1000 });
+    expect(await kinds(copy)).toEqual(["exec.start", "stop"]);
+    const [, last] = (await poll(copy)).commands;
+    const held = {
+      materializationId: copy.materializationId,
+      fencing: copy.fencing,
+      afterSeq: last?.seq ?? 0,
+    };
+    await acknowledgeCommands(database.db, workers[0], [held]);
+    await expect(killExec(database.db, scope, key, "SIGTERM")).resolves.toBeDefined();
+  });
+
   test("stop against exec: the exec ends with the copy, or comes too late", async () => {
     const copy = await up();
     const [made, stopped] = await Promise.all([

@@ -105,9 +105,16 @@ function errorOf({ code, message }: { code?: string | undefined; message: string
 
 /**
  * Take back copies whose claim never reached their worker (it hung up meanwhile): requested again, and not counted as tried.
+ * One that is to stop by now ends with the next sweep: nothing was done in it.
  */
 export async function releaseMaterializations(db: Queryable, leaseIds: readonly string[]): Promise<void> {
-  await sql`update workspace_materializations set state = 'requested', worker_instance_id = null, lease_id = null,
+  if (leaseIds.length === 0) return;
+  await sql`
+    with over as (
+      update workspace_materializations set reservation_expires_at = now()
+      where lease_id = any (${leaseIds}::uuid[]) and state = 'stopping' and run_id is null and ended_at is null
+    )
+    update workspace_materializations set state = 'requested', worker_instance_id = null, lease_id = null,
       reservation_expires_at = null, claim_attempt = claim_attempt - 1, updated_at = now()
     where lease_id = any (${leaseIds}::uuid[]) and state = 'materializing' and run_id is null
       and ended_at is null`.execute(db);

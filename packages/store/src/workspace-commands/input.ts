@@ -2,14 +2,21 @@
  * Input of execs (stdin) and ptys: written where the stream stands (C3), kept, and queued for the worker, in one statement: a
  * key press costs one round trip. Only when it wrote nothing is it asked why.
  */
-import { ApiError, codedError, streamRetentionBytes, type WorkspaceCommand } from "@helmr/api";
+import { type ApiError, codedError, streamRetentionBytes, type WorkspaceCommand } from "@helmr/api";
 import { type RawBuilder, sql } from "kysely";
 import { type Queryable, retryConflicts } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
 import { jsonbText } from "../json.ts";
 import type { Scope } from "../scope.ts";
 import type { ChunkRow } from "./chunks.ts";
-import { type CommandTarget, isExecOver, isPtyOver, maxWaitingInputBytes } from "./lifecycle.ts";
+import {
+  type CommandTarget,
+  isExecOver,
+  isPtyOver,
+  maxWaitingCommands,
+  maxWaitingInputBytes,
+} from "./lifecycle.ts";
+import { tooFarBehind, waitingCommands } from "./outbox.ts";
 import { type CommandKey, getExec, getPty } from "./read.ts";
 
 export interface WrittenInput {
@@ -89,7 +96,7 @@ function refusal(cursor: number, { offset }: Input): ApiError {
       `the stream stands at ${cursor}, not at ${offset}; read its cursor and write from there`,
     );
   }
-  return new ApiError(503, "the live copy has not taken the input before this yet; try again");
+  return tooFarBehind();
 }
 
 async function write(
@@ -116,6 +123,7 @@ async function write(
       where ${isOpen} and m.id = t.materialization_id and m.ended_at is null
         and (select coalesce(sum(octet_length(c.data)), 0) from workspace_commands c
           where c.materialization_id = t.materialization_id) < ${sql.lit(maxWaitingInputBytes)}
+        and ${waitingCommands} < ${sql.lit(maxWaitingCommands)}
       returning m.id, m.command_seq, m.worker_instance_id
     ), written as (
       update ${table} t set ${cursor} = ${offset + data.length}, updated_at = now() from m where ${isOpen}

@@ -53,6 +53,8 @@ export interface CommandTarget {
 
 /** Input that waits for the worker of one live copy, beyond which writers are told to try again. */
 export const maxWaitingInputBytes = 16 * 1024 * 1024;
+/** The same of commands, of whichever kind. */
+export const maxWaitingCommands = 10_000;
 /** A piece of output as it is kept: its frame, in base64, stays far below what clients buffer (contract 6.2: 1 MiB). */
 export const maxChunkBytes = 256 * 1024;
 /** A reader that is that far behind holds back its stream, while it was there within `readerSeenSeconds`. */
