@@ -43,6 +43,7 @@ it("sends at once, joins what comes meanwhile, and counts numbers and offsets wi
   void appends.output(execId, "stderr", Buffer.from("e"));
   void appends.output(execId, "stdout", Buffer.from("d"));
   appends.push({ kind: "exec.exited", exec_id: execId, state: "exited", exit_code: 0 });
+  appends.forget(execId);
   expect(batches).toHaveLength(1);
   state.holds = false;
   open[0]?.resolve();

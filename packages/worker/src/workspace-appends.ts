@@ -41,6 +41,8 @@ interface PendingOutput {
   readonly kind: "output";
   readonly resourceId: string;
   readonly stream: OutputStream;
+  /** Bytes of the stream before these. */
+  readonly offset: number;
   readonly chunks: Uint8Array[];
   bytes: number;
   readonly atMs: number;
@@ -62,7 +64,7 @@ export class WorkspaceAppends {
   #paused = new Set<string>();
   #ignoresPauses = false;
   #pausedTimer: NodeJS.Timeout | undefined;
-  /** Bytes of each stream that have a place in an item. */
+  /** Bytes of each stream so far. */
   readonly #offsets = new Map<string, number>();
   #roomWaiters: RoomWaiter[] = [];
   #idleWaiters: (() => void)[] = [];
@@ -88,7 +90,7 @@ export class WorkspaceAppends {
     return new Promise((resolve) => this.#roomWaiters.push({ key, resolve }));
   }
 
-  /** Nothing more comes of the exec or terminal. */
+  /** Nothing more is pushed of the exec or terminal. */
   forget(resourceId: string): void {
     for (const stream of ["stdout", "stderr", "output"]) {
       this.#offsets.delete(keyOf(resourceId, stream));
@@ -122,6 +124,9 @@ export class WorkspaceAppends {
   }
 
   #pushOutput(resourceId: string, stream: OutputStream, data: Uint8Array): void {
+    const key = keyOf(resourceId, stream);
+    const offset = this.#offsets.get(key) ?? 0;
+    this.#offsets.set(key, offset + data.length);
     this.#pendingBytes += data.length;
     const last = this.#pending.at(-1);
     const joins =
@@ -133,8 +138,16 @@ export class WorkspaceAppends {
       last.chunks.push(data);
       last.bytes += data.length;
     } else {
-      const atMs = Date.now();
-      this.#pending.push({ kind: "output", resourceId, stream, chunks: [data], bytes: data.length, atMs });
+      const bytes = data.length;
+      this.#pending.push({
+        kind: "output",
+        resourceId,
+        stream,
+        offset,
+        chunks: [data],
+        bytes,
+        atMs: Date.now(),
+      });
     }
   }
 
@@ -204,10 +217,7 @@ export class WorkspaceAppends {
   #toWire(item: Pending): WireItem {
     const number = this.#nextNumber++;
     if (item.kind === "fact") return { ...item.fact, number } as WireItem;
-    const { resourceId, stream, chunks, bytes, atMs } = item;
-    const key = keyOf(resourceId, stream);
-    const offset = this.#offsets.get(key) ?? 0;
-    this.#offsets.set(key, offset + bytes);
+    const { resourceId, stream, offset, chunks, atMs } = item;
     return {
       kind: "output",
       number,
