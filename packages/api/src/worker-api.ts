@@ -177,6 +177,8 @@ export const appendResponse = z.strictObject({ acknowledged: z.int() });
 /** POST leases/{lease_id}/finish. Retry, terminal state and events are decided by the control plane. */
 export const finishRunRequest = z.strictObject({
   fencing: z.int(),
+  /** What the run changed in its workspace could not be saved: it is on this worker's disk alone. */
+  workspace_unsaved: z.boolean().optional(),
   outcome: z.discriminatedUnion("status", [
     z.strictObject({ status: z.literal("succeeded"), output_json: z.string().optional() }),
     z.strictObject({

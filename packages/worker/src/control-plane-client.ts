@@ -161,8 +161,12 @@ export class ControlPlaneClient {
     await this.#retried(this.#own(`leases/${leaseId}/append`, { fencing, items }, appendResponse, signal));
   }
 
-  async finishRun(leaseId: string, fencing: number, outcome: RunReport, signal?: AbortSignal): Promise<void> {
-    const body = finishRunRequest.parse({ fencing, outcome });
+  async finishRun(
+    leaseId: string,
+    request: z.input<typeof finishRunRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const body = finishRunRequest.parse(request);
     await this.#retried(this.#own(`leases/${leaseId}/finish`, body, finishRunResponse, signal));
   }
 

@@ -109,6 +109,8 @@ class Execution {
   readonly #workspace: RunWorkspace;
   /** `run.finished` came: no process of the task is left in the guest. */
   #isTaskOver = false;
+  /** What the run changed in its workspace is on this worker's disk alone. */
+  #isUnsaved = false;
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
@@ -197,6 +199,7 @@ class Execution {
   async #closeWorkspace(): Promise<void> {
     const { unsaved } = await this.#workspace.close(this.#isTaskOver);
     if (unsaved === undefined || this.#isOver()) return;
+    this.#isUnsaved = true;
     const attributes = { message: unsaved.slice(0, 500), workspace_id: this.#run.workspace_id };
     this.#queue.event("worker.workspace_save_failed", "error", attributes, Date.now());
   }
@@ -491,8 +494,11 @@ class Execution {
     try {
       await this.#options.client.finishRun(
         this.#run.lease_id,
-        this.#run.fencing,
-        report.status === "failed" ? this.#redactor.value(report) : report, // I4
+        {
+          fencing: this.#run.fencing,
+          outcome: report.status === "failed" ? this.#redactor.value(report) : report, // I4
+          ...(this.#isUnsaved ? { workspace_unsaved: true } : {}),
+        },
         this.#abandoned.signal,
       );
     } catch (error) {

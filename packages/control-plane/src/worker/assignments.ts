@@ -198,6 +198,7 @@ export function materializationAssignment(copy: ClaimedMaterialization): Materia
     workspace_id: copy.workspace_id,
     environment_id: copy.environment_id,
     deployment_id: copy.deployment_id,
+    workspace_is_here: copy.is_here,
     sandbox: copy.sandbox as BuiltSandbox,
     ...(versionId === null || digest === null
       ? {}

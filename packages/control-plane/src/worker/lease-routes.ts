@@ -17,6 +17,7 @@ import {
   claimMaterializations,
   claimRuns,
   isWorkerEventKind,
+  noteUnsaved,
   type RunOutcome,
   releaseLeases,
   releaseMaterializations,
@@ -78,6 +79,7 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
   app.post("/leases/:lease_id/finish", { bodyLimit: finishBodyLimit }, async (request) => {
     const lease = await leaseOf(context, request);
     const body = finishRunRequest.parse(request.body);
+    if (body.workspace_unsaved === true) await noteUnsaved(context.db, { ...lease, fencing: body.fencing });
     const result = await context.finishes.call({
       ...lease,
       fencing: body.fencing,

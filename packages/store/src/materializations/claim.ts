@@ -33,6 +33,8 @@ export interface ClaimedMaterialization {
   readonly sandbox: unknown;
   readonly base_version_id: string | null;
   readonly manifest_digest: string | null;
+  /** The worker had the workspace last, and what it has on its disk counts. */
+  readonly is_here: boolean;
 }
 
 /** How long the worker that had the workspace before has the first right to it. */
@@ -64,7 +66,7 @@ function candidates({ workerInstanceId, limit }: ClaimMaterializations) {
       and (m.claim_attempt = 0 or m.updated_at <= now() - m.claim_attempt * interval '1 second')
       and (w.worker_instance_id is null or w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'
-        or (w.dirty_state <> 'dirty' and m.created_at <= now() - ${sql.lit(affinitySeconds)} * interval '1 second'))
+        or (w.dirty_state <> 'capture_failed' and m.created_at <= now() - ${sql.lit(affinitySeconds)} * interval '1 second'))
     order by m.created_at limit ${limit}::integer`;
 }
 
@@ -105,7 +107,9 @@ async function take(
       from workspaces w where w.id = m.workspace_id and m.id = any (array(select id from free))
       returning m.*
     ), pinned as (
-      update workspaces w set worker_instance_id = ${workerInstanceId}, updated_at = now()
+      update workspaces w set worker_instance_id = ${workerInstanceId}, updated_at = now(),
+        dirty_state = case when w.dirty_state = 'capture_failed' and w.worker_instance_id is distinct from ${workerInstanceId}
+          then 'dirty_state_lost' else w.dirty_state end
       where w.id = any (array(select workspace_id from claimed))
     ), later as (
       update runs r set available_at = clock_timestamp()
@@ -113,8 +117,9 @@ async function take(
         and r.available_at <= clock_timestamp()
     )
     select c.id, c.environment_id, c.workspace_id, s.deployment_id, c.lease_id, c.fencing_generation as fencing,
-      s.definition as sandbox, c.base_version_id, v.manifest_digest
-    from claimed c join deployment_sandboxes s on s.id = c.deployment_sandbox_id
+      s.definition as sandbox, c.base_version_id, v.manifest_digest,
+      coalesce(w.worker_instance_id = ${workerInstanceId} and w.dirty_state <> 'dirty_state_lost', false) as is_here
+    from claimed c join workspaces w on w.id = c.workspace_id join deployment_sandboxes s on s.id = c.deployment_sandbox_id
     left join workspace_versions v on v.id = c.base_version_id order by c.created_at`.execute(tx);
   return rows;
 }

@@ -9,9 +9,9 @@
  *   3 count again and claim, together with the unlimited ones, best priority first
  *
  * A run whose workspace was last on another active worker is left to that worker for `warmSeconds`: it has the files on its
- * disk, the others restore the saved version. A run that resumes goes to whichever worker can restore its checkpoint. A
- * workspace in use blocks its other runs (I5: the unique index decides the race between two claimers, and the loser claims
- * again), and so does a live copy of its own
+ * disk, the others restore the saved version; and for as long as it is active when its disk has what could not be saved. A run
+ * that resumes goes to whichever worker can restore its checkpoint. A workspace in use blocks its other runs (I5: the unique
+ * index decides the race between two claimers, and the loser claims again), and so does a live copy of its own
  * (M3 of ../materializations/lifecycle.ts; claim.ts there is what this races with).
  */
 import { type RawBuilder, sql } from "kysely";
@@ -110,7 +110,9 @@ function claimable(workerInstanceId: RawBuilder<unknown>) {
         and (i.id <> all (k.failed_on) or not exists (select from worker_instances o
           where o.state = 'active' and o.id <> all (k.failed_on)
             and o.capabilities->>'checkpoint_compatibility' = i.capabilities->>'checkpoint_compatibility'))))
-    and (r.execution_status = 'resume_queued' or r.available_at <= now() - ${sql.lit(warmSeconds)} * interval '1 second'
+    and (r.execution_status = 'resume_queued'
+      or (r.available_at <= now() - ${sql.lit(warmSeconds)} * interval '1 second'
+        and (select w.dirty_state from workspaces w where w.id = r.workspace_id) <> 'capture_failed')
       or coalesce((select w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'
       from workspaces w where w.id = r.workspace_id), true))`;
@@ -210,7 +212,8 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
     changes as (select environment_id, 'queued' as from_status, 'running' as to_status from claimed),
     tally as (${tallyRuns("changes")}),
     pinned as (
-      update workspaces w set worker_instance_id = ${p("workerInstanceId")}
+      update workspaces w set worker_instance_id = ${p("workerInstanceId")},
+        dirty_state = case w.dirty_state when 'capture_failed' then 'dirty_state_lost' else w.dirty_state end
       where w.id = any (array(select workspace_id from claimed))
         and w.worker_instance_id is distinct from ${p("workerInstanceId")}
     )
@@ -219,7 +222,8 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
       active_ms, coalesce(w.is_here, false) as workspace_is_here, w.state as workspace_state, w.current_version_id as base_version_id,
       w.manifest_digest as base_manifest_digest, payload, metadata::text, ${commitSoon}
     from claimed cross join lateral (
-      select w.state, w.worker_instance_id = ${p("workerInstanceId")} as is_here, w.current_version_id,
+      select w.state, w.worker_instance_id = ${p("workerInstanceId")} and w.dirty_state <> 'dirty_state_lost' as is_here,
+        w.current_version_id,
         (select v.manifest_digest from workspace_versions v where v.id = w.current_version_id) as manifest_digest
       from workspaces w where w.id = claimed.workspace_id limit 1) w
     order by priority desc, available_at, claimed.id`;

@@ -9,6 +9,7 @@ export {
 } from "./create-workspace.ts";
 export { ArtifactsNotReservedError } from "./insert-version.ts";
 export type { SavedTree, VersionRow, WorkspaceRow } from "./lifecycle.ts";
+export { noteUnsaved } from "./note-unsaved.ts";
 export * from "./purge-archived.ts";
 export * from "./read-workspaces.ts";
 export * from "./record-upload.ts";

@@ -46,6 +46,9 @@ async function run(): Promise<void> {
       old: config.HELMR_CHECKPOINT_ENCRYPTION_KEY_OLD,
     }),
     parkAfterMs: config.HELMR_PARK_AFTER_SECONDS * 1000,
+    ...(config.HELMR_WORKER_MATERIALIZATIONS !== undefined && {
+      capacity: { materializations: config.HELMR_WORKER_MATERIALIZATIONS },
+    }),
     logger,
   });
   cleanup.defer(() => worker.stop());

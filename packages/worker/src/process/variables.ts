@@ -43,5 +43,12 @@ export const workerVariables = {
     .max(3600)
     .default(5)
     .describe("how long a waiting run keeps its guest before it is saved and gone"),
+  HELMR_WORKER_MATERIALIZATIONS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1000)
+    .optional()
+    .describe("live copies of workspaces beside the runs, each in a guest; default as many as runs"),
   HELMR_LOG_LEVEL: logLevel,
 } as const;
