@@ -216,6 +216,8 @@ describe("recording", () => {
     await save(run, testTree("another", "x"), { parentVersionId: base });
     const tree = testTree("kept", "new");
     await expect(record(run, tree, { parentVersionId: base })).rejects.toThrow(ArtifactsNotReservedError);
+    // What of them was stored does not stay forever.
+    expect(await noted()).toContain(testDigest("new"));
     await reserveArtifacts(database.db, run.leaseId, [tree.manifestDigest, testDigest("new")]);
     const recorded = await record(run, tree, { parentVersionId: base });
     expect(recorded.status).toBe("recorded");

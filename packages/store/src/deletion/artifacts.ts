@@ -8,7 +8,8 @@
  *    same lock and makes sure under it that the source is still stored. A checkpoint's digest never comes again: it is
  *    encrypted with a nonce of its own. Who saves a workspace reserves what it is about to store or to refer to, under the
  *    shared lock (../workspaces/reservations.ts).
- * S2 The note goes after the artifact: a crash in between removes it once more, which changes nothing.
+ * S2 The note goes after the artifact: a crash in between removes it once more, which changes nothing. Only the note that
+ *    was there before the look for references goes: one that was made since may be of a reference that was still seen.
  * S3 The grace period is for who reads it just now: a worker that fetches a checkpoint or a source.
  */
 import { type RawBuilder, sql } from "kysely";
@@ -17,7 +18,7 @@ import { type Queryable, type Tx, transaction } from "../database.ts";
 /** The insert as a fragment; `digests` is a select of one column. */
 export function discardArtifacts(digests: RawBuilder<unknown>): RawBuilder<unknown> {
   return sql`insert into discarded_artifacts (digest) ${digests}
-    on conflict (digest) do update set discarded_at = now()`;
+    on conflict (digest) do update set discarded_at = clock_timestamp()`;
 }
 
 export interface RemoveDiscarded {
@@ -33,14 +34,17 @@ export async function removeDiscardedArtifacts(
   db: Queryable,
   { limit, graceMs, remove }: RemoveDiscarded,
 ): Promise<number> {
-  const { rows } = await sql<{ digest: string }>`select digest from discarded_artifacts
+  const { rows } = await sql<{ digest: string; noted: string }>`select digest, discarded_at::text as noted
+    from discarded_artifacts
     where discarded_at <= now() - ${graceMs}::float8 * interval '1 millisecond'
     order by discarded_at limit ${limit}::integer`.execute(db);
-  for (const { digest } of rows) {
+  for (const { digest, noted } of rows) {
     await transaction(db, async (tx) => {
       await lockArtifact(tx, digest);
       if (!(await isReferredTo(tx, digest))) await remove(digest);
-      await sql`delete from discarded_artifacts where digest = ${digest}`.execute(tx);
+      await sql`delete from discarded_artifacts where digest = ${digest} and discarded_at = ${noted}::timestamptz`.execute(
+        tx,
+      );
     });
   }
   return rows.length;

@@ -1,7 +1,7 @@
 /** The rows of a new version, which becomes the workspace's current one. */
 import { sql } from "kysely";
-import type { Tx } from "../database.ts";
-import { isReferredTo, lockArtifacts } from "../deletion/artifacts.ts";
+import type { Queryable, Tx } from "../database.ts";
+import { discardArtifacts, isReferredTo, lockArtifacts } from "../deletion/artifacts.ts";
 import { uuidv7 } from "../ids.ts";
 import type { WorkspaceVersionReason } from "../schema-workspaces.ts";
 import { type SavedTree, type VersionRow, versionColumns, versionKind } from "./lifecycle.ts";
@@ -18,6 +18,16 @@ export class ArtifactsNotReservedError extends Error {
     );
     this.digests = digests;
   }
+}
+
+/** For `catch`: they are noted, so that what of them is stored does not stay forever, and the error goes on. */
+export function noteUnreserved(db: Queryable): (error: unknown) => Promise<never> {
+  return async (error) => {
+    if (error instanceof ArtifactsNotReservedError) {
+      await discardArtifacts(sql`select d from unnest(${[...error.digests].sort()}::text[]) d`).execute(db);
+    }
+    throw error;
+  };
 }
 
 export interface NewVersion {

@@ -5,7 +5,7 @@ import { recordScopeAudit } from "../audit.ts";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import type { ActingScope } from "../scope.ts";
 import { treeOf } from "./create-workspace.ts";
-import { insertVersion, takeArtifacts } from "./insert-version.ts";
+import { insertVersion, noteUnreserved, takeArtifacts } from "./insert-version.ts";
 import type { SavedTree, VersionRow } from "./lifecycle.ts";
 import { lockWorkspace, requireFree } from "./lock.ts";
 import { getVersion } from "./read-workspaces.ts";
@@ -70,7 +70,7 @@ export async function recordUpload(
     );
     await audit(tx, scope, "workspace.upload", version, upload.what);
     return version;
-  });
+  }).catch(noteUnreserved(db));
 }
 
 /**

@@ -4,7 +4,7 @@ import { type Queryable, type Tx, transaction } from "../database.ts";
 import { appendRunEvents } from "../events.ts";
 import { jsonbText } from "../json.ts";
 import type { LeaseRef } from "../runs/finish.ts";
-import { insertVersion, takeArtifacts } from "./insert-version.ts";
+import { insertVersion, noteUnreserved, takeArtifacts } from "./insert-version.ts";
 import type { SavedTree } from "./lifecycle.ts";
 import { pruneVersions } from "./prune-versions.ts";
 import { takeReservations } from "./reservations.ts";
@@ -66,7 +66,7 @@ export async function recordVersion(db: Queryable, input: RecordVersion): Promis
     if (isSame) await keepCurrent(tx, holder.workspaceId, saved.versionId, input);
     if (input.requestId !== undefined) await answerRequest(tx, holder, input.requestId, saved.versionId);
     return { status: isSame ? "unchanged" : "recorded", ...saved, ...holder };
-  });
+  }).catch(noteUnreserved(db));
 }
 
 /** The run stays locked; a live copy's row is locked after its workspace (W1), by `isStillHeld`. */
