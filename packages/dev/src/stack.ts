@@ -125,7 +125,14 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
   });
   await folder.writeState({ ...(await folder.readState()), port });
 
-  const dispatcher = createDispatcher({ db, bus, artifacts, logger });
+  const dispatcher = createDispatcher({
+    db,
+    bus,
+    artifacts,
+    logger,
+    // All parts share one pool of connections here.
+    schedules: { triggerConcurrency: 3 },
+  });
   dispatcher.start();
   cleanup.defer(() => stopPart(logger, "dispatcher", () => dispatcher.stop()));
 

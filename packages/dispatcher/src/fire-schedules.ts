@@ -2,6 +2,7 @@
  * Claimed slots become sessions, a few at a time. What comes of each is decided in the database (packages/store/src/schedules):
  * any number of dispatchers may try.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { ApiError } from "@helmr/api";
 import { type ClaimedFire, type FireOutcome, failFire, fireSchedule } from "@helmr/store";
 import { type DispatcherContext, workTopic } from "./context.ts";
@@ -13,17 +14,15 @@ export async function fireAll(
 ): Promise<Map<string, Date>> {
   const next = new Map<string, Date>();
   const waiting = [...fires];
-  let fired = 0;
   const work = async (): Promise<void> => {
     for (let fire = waiting.shift(); fire !== undefined; fire = waiting.shift()) {
       const outcome = await fireOne(context, fire);
-      if (outcome.status === "fired") fired += 1;
+      if (outcome.status === "fired") context.bus.publish(workTopic);
       if (outcome.status !== "superseded" && outcome.dueAt !== null) next.set(fire.id, outcome.dueAt);
     }
   };
   const { triggerConcurrency } = context.schedules.settings;
   await Promise.all(Array.from({ length: Math.min(triggerConcurrency, fires.length) }, work));
-  if (fired > 0) context.bus.publish(workTopic);
   return next;
 }
 
@@ -36,15 +35,17 @@ async function fireOne(context: DispatcherContext, fire: ClaimedFire): Promise<F
     // Its attempts ended without a word: with the dispatcher, perhaps because of it.
     if (fire.attempt > maxAttempts)
       throw new ApiError(409, "starting the session did not come to an end; see the dispatcher's log");
-    const outcome = await fireSchedule(db, fire, { jitterMs });
+    const outcome = await throughOutages(() => fireSchedule(db, fire, { jitterMs }));
     logger.debug({ ...about, outcome: outcome.status }, "a schedule was due");
     return outcome;
   } catch (error) {
     try {
-      const outcome = await failFire(db, fire, error, { jitterMs, maxAttempts });
+      const outcome = await throughOutages(() => failFire(db, fire, error, { jitterMs, maxAttempts }));
       // What the task or its environment lacks is its owner's to see; the rest is ours.
-      const isOurs = !(error instanceof ApiError) || error.status >= 500;
-      logger[isOurs ? "error" : "info"]({ ...about, err: error, outcome: outcome.status }, "a fire failed");
+      logger[isOurs(error) ? "error" : "info"](
+        { ...about, err: error, outcome: outcome.status },
+        "a fire failed",
+      );
       return outcome;
     } catch (unrecorded) {
       logger.warn(
@@ -54,4 +55,23 @@ async function fireOne(context: DispatcherContext, fire: ClaimedFire): Promise<F
       return { status: "superseded" };
     }
   }
+}
+
+function isOurs(error: unknown): boolean {
+  return !(error instanceof ApiError) || error.status >= 500;
+}
+
+/** A database that restarts is back within seconds: that is no failure of the schedule's. */
+const pausesMs = [500, 1_000, 2_000, 4_000];
+
+async function throughOutages<T>(work: () => Promise<T>): Promise<T> {
+  for (const pauseMs of pausesMs) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOurs(error)) throw error;
+      await sleep(pauseMs * (0.5 + Math.random()));
+    }
+  }
+  return await work();
 }

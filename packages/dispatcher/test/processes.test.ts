@@ -71,6 +71,14 @@ async function start(variables: Record<string, string>): Promise<ChildProcess> {
   return child;
 }
 
+/** Far from now by themselves: what fires is what the test makes due. */
+async function plant(): Promise<void> {
+  for (let n = 0; n < schedules; n += 1) {
+    const input = { deduplicationKey: `s${n}`, taskId: "hello", cron: "0 0 29 2 *", timezone: "UTC" };
+    await createSchedule(database.db, scope, { ...input, options: {}, active: true }, { jitterMs: 0 });
+  }
+}
+
 /** Every schedule has a slot that is due now. */
 async function makeDue(): Promise<void> {
   await sql`update schedules set next_fire_at = date_trunc('minute', now()), due_at = now()`.execute(
@@ -96,11 +104,7 @@ test.each(redisPrograms())(
       hints += 1;
     });
     try {
-      // Far from now by itself: what fires is what the test makes due.
-      for (let n = 0; n < schedules; n += 1) {
-        const input = { deduplicationKey: `s${n}`, taskId: "hello", cron: "0 0 29 2 *", timezone: "UTC" };
-        await createSchedule(database.db, scope, { ...input, options: {}, active: true }, { jitterMs: 0 });
-      }
+      await plant();
       await makeDue();
       await vi.waitUntil(async () => (await runsPerSchedule()).some((n) => n > 0), limit);
       expect(await end(killed, "SIGKILL")).toBeNull();
@@ -113,6 +117,31 @@ test.each(redisPrograms())(
     }
   },
 );
+
+test("connections that are cut while they fire: each slot fires once, and no schedule is errored", async () => {
+  await start({});
+  await plant();
+  await makeDue();
+  const cut = async () =>
+    (
+      await sql`select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'helmr-dispatcher' and datname = current_database()`.execute(database.db)
+    ).rows.length;
+  let cuts = 0;
+  await vi.waitUntil(
+    async () => {
+      if (cuts < 10) cuts += (await cut()) > 0 ? 1 : 0;
+      return (await runsPerSchedule()).every((n) => n > 0);
+    },
+    { timeout: 120_000, interval: 10 },
+  );
+  expect(cuts).toBeGreaterThan(0);
+  expect(await runsPerSchedule()).toEqual(Array.from({ length: schedules }, () => 1));
+  const { rows } = await sql`select last_error from schedules where last_error is not null`.execute(
+    database.db,
+  );
+  expect(rows).toEqual([]);
+});
 
 test("refuses settings that cannot be, all of them at once", async () => {
   const wrong = {

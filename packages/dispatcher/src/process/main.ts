@@ -20,6 +20,8 @@ async function run(): Promise<void> {
   const db = openDatabase({
     url: config.HELMR_DATABASE_URL,
     applicationName: "helmr-dispatcher",
+    // The other loops need theirs while schedules fire.
+    maxConnections: config.HELMR_SCHEDULE_TRIGGER_CONCURRENCY + 10,
     onConnectionError: (error) => logger.warn({ reason: error.message }, "a database connection was lost"),
   });
   cleanup.defer(() => db.close());

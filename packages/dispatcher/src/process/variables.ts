@@ -27,7 +27,9 @@ export const dispatcherVariables = {
   HELMR_SCHEDULE_REPAIR_LOOKAHEAD: duration("40s").describe(
     "how far ahead; several times HELMR_SCHEDULE_REPAIR_EVERY",
   ),
-  HELMR_SCHEDULE_TRIGGER_CONCURRENCY: count(10, 1000).describe("sessions that are started at a time"),
+  HELMR_SCHEDULE_TRIGGER_CONCURRENCY: count(10, 100).describe(
+    "sessions that are started at a time, each on a database connection",
+  ),
   HELMR_SCHEDULE_LEASE: duration("5m").describe("a fire whose dispatcher is gone is another's after that"),
   HELMR_SCHEDULE_MAX_ATTEMPTS: count(10, 1000).describe("at one fire, before it is skipped"),
   HELMR_SCHEDULE_JITTER: scheduleJitter,
