@@ -149,7 +149,7 @@ export const workspaceAppendItem = z.discriminatedUnion("kind", [
     kind: z.literal("exec.started"),
     number: z.int().positive(),
     exec_id: uuid,
-    pid: z.int(),
+    pid: z.int32(),
   }),
   /** `offset`: bytes of the stream before these. */
   z.strictObject({
@@ -167,11 +167,11 @@ export const workspaceAppendItem = z.discriminatedUnion("kind", [
     number: z.int().positive(),
     exec_id: uuid,
     state: z.enum(["exited", "terminated", "failed"]),
-    exit_code: z.int().optional(),
+    exit_code: z.int32().optional(),
     signal: z.string().max(32).optional(),
     error: z.strictObject({ message: z.string().max(4000) }).optional(),
   }),
-  z.strictObject({ kind: z.literal("pty.opened"), number: z.int().positive(), pty_id: uuid, pid: z.int() }),
+  z.strictObject({ kind: z.literal("pty.opened"), number: z.int().positive(), pty_id: uuid, pid: z.int32() }),
   z.strictObject({
     kind: z.literal("pty.resized"),
     number: z.int().positive(),

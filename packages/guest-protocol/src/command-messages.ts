@@ -27,7 +27,7 @@ const item = z.string().max(limits.commandItemBytes);
 const argv = z.array(item).min(1).max(limits.commandItems);
 const env = z.record(item, item);
 const signal = z.string().min(1).max(32);
-const pid = z.int().positive();
+const pid = z.int32().positive();
 const size = z.int().min(1).max(limits.terminalSize);
 const byteCount = z.int().min(1).max(limits.commandWindowBytes);
 const outputStream = z.enum(["stdout", "stderr"]);
@@ -84,7 +84,7 @@ export const workerCommandMessages = [
 const errorText = z.string().max(limits.errorTextBytes + 64);
 /** How a process ended: `code` or `signal`; or `error`, when it could not be started. */
 const end = {
-  code: z.int().optional(),
+  code: z.int32().optional(),
   signal: signal.optional(),
   error: errorText.optional(),
 };

@@ -72,6 +72,15 @@ export class RequestRefusedError extends Error {
   }
 }
 
+/** Whether asking again cannot help; else the control plane is away, or busy. */
+export function isFinal(error: unknown): boolean {
+  return (
+    error instanceof LeaseLostError ||
+    error instanceof UnauthorizedError ||
+    error instanceof RequestRefusedError
+  );
+}
+
 export type RegisterRequest = z.input<typeof registerWorkerRequest>;
 export type Registration = z.infer<typeof registerWorkerResponse>;
 export type HeartbeatAnswer = z.infer<typeof heartbeatResponse>;
@@ -366,11 +375,7 @@ export class ControlPlaneClient {
       try {
         return await this.#once(call);
       } catch (error) {
-        const final =
-          error instanceof LeaseLostError ||
-          error instanceof UnauthorizedError ||
-          error instanceof RequestRefusedError;
-        throw final ? new AbortError(error) : error;
+        throw isFinal(error) ? new AbortError(error as Error) : error;
       }
     };
     return pRetry(attempt, call.signal === undefined ? retryPolicy : { ...retryPolicy, signal: call.signal });

@@ -91,6 +91,7 @@ export class LiveCopy {
           options.signal,
         ),
       onFailure: (error) => this.#fail(error),
+      signal: options.signal,
     });
   }
 

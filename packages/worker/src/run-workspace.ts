@@ -12,13 +12,15 @@
  *      grace before.
  *  R2  The files are saved when no process of the run or of an operator changes them any more.
  *  R3  A run is not parked while somebody works in its guest.
+ *  R4  A live copy that was let go, because it is to stop or nothing can be reported of it, is not taken again while the control
+ *      plane still counts it as live: its numbers would begin anew. Its end is told until it is heard.
  */
 import type { RunAssignment } from "@helmr/api";
 import type { GuestMessage } from "@helmr/guest-protocol";
 import type { Logger } from "pino";
 import type { ControlPlaneClient } from "./control-plane-client.ts";
 import type { ReachPoint } from "./debug-points.ts";
-import { messageOf } from "./failure.ts";
+import { headOf, messageOf } from "./failure.ts";
 import { GuestCommands } from "./guest-commands.ts";
 import { LiveCopy } from "./live-copy.ts";
 import type { LiveWorkspaces } from "./live-workspaces.ts";
@@ -56,6 +58,8 @@ export class RunWorkspace {
   #guest: { readonly guest: RunGuest; readonly commands: GuestCommands } | undefined;
   #startMs: number | undefined;
   #copy: LiveCopy | undefined;
+  /** R4: copies that were let go, by their id; calling tells the control plane again. */
+  readonly #gone = new Map<string, () => void>();
   #checkpointed: SavedFiles | undefined;
   #isOver = false;
 
@@ -192,6 +196,11 @@ export class RunWorkspace {
 
   #attach(materializationId: string, fencing: number): void {
     if (this.#isOver) return;
+    const tellAgain = this.#gone.get(materializationId);
+    if (tellAgain !== undefined) {
+      tellAgain();
+      return;
+    }
     const { client, live, signal, logger, onActivity } = this.#options;
     this.#takeCopy()?.drop();
     const copy = new LiveCopy({
@@ -206,6 +215,11 @@ export class RunWorkspace {
       onFailure: (error) => {
         logger.warn({ reason: messageOf(error) }, "the run's live copy is given up");
         if (this.#copy === copy) this.#takeCopy();
+        void this.#finish(copy, {
+          status: "failed",
+          message: headOf(`the live copy was given up: ${messageOf(error)}`, 4000),
+          unsaved: false,
+        });
         onActivity();
       },
       signal,
@@ -225,9 +239,17 @@ export class RunWorkspace {
   /** The guest goes on without what operators ran in it. */
   async #stopCopy(copy: LiveCopy): Promise<void> {
     if (this.#copy === copy) this.#takeCopy();
+    this.#gone.set(copy.materializationId, () => undefined);
     await copy.end(stopReason, { guestEnds: false });
-    await copy.finish({ status: "stopped" });
+    await this.#finish(copy, { status: "stopped" });
     this.#options.onActivity();
+  }
+
+  /** R4 */
+  async #finish(copy: LiveCopy, outcome: Parameters<LiveCopy["finish"]>[0]): Promise<void> {
+    this.#gone.set(copy.materializationId, () => undefined);
+    await copy.finish(outcome);
+    this.#gone.set(copy.materializationId, () => void this.#finish(copy, outcome));
   }
 
   #startCopy(): void {

@@ -1,4 +1,5 @@
 import { expect, it, vi } from "vitest";
+import { LeaseLostError } from "./control-plane-client.ts";
 import { WorkspaceAppends } from "./workspace-appends.ts";
 
 type Send = ConstructorParameters<typeof WorkspaceAppends>[0]["send"];
@@ -98,7 +99,7 @@ it("holds back a paused stream alone, and asks until it is not paused any more",
 it("tells a failure once, drops what waits, and holds nobody back", async () => {
   const failures: unknown[] = [];
   const appends = new WorkspaceAppends({
-    send: () => Promise.reject(new Error("away")),
+    send: () => Promise.reject(new LeaseLostError("lost")),
     onFailure: (error) => failures.push(error),
   });
   const waiting = appends.output(execId, "stdout", Buffer.alloc(2_000_000));
@@ -107,4 +108,37 @@ it("tells a failure once, drops what waits, and holds nobody back", async () => 
   appends.push({ kind: "exec.started", exec_id: execId, pid: 1 });
   await vi.waitUntil(() => failures.length === 1, limit);
   expect(failures).toHaveLength(1);
+});
+
+it("sends the same again while the control plane is away, and ends with the lease", async () => {
+  const failures: unknown[] = [];
+  const batches: (readonly Item[])[] = [];
+  const lease = new AbortController();
+  let isAway = true;
+  const appends = new WorkspaceAppends({
+    send: (items) => {
+      batches.push(items);
+      return isAway
+        ? Promise.reject(new Error("away"))
+        : Promise.resolve({ acknowledged: items.at(-1)?.number ?? 0, paused: [] });
+    },
+    onFailure: (error) => failures.push(error),
+    signal: lease.signal,
+    awayPauseMs: 1,
+  });
+  appends.push({ kind: "exec.started", exec_id: execId, pid: 1 });
+  appends.push({ kind: "exec.exited", exec_id: execId, state: "exited", exit_code: 0 });
+  await vi.waitUntil(() => batches.length > 3, limit);
+  isAway = false;
+  await appends.flush();
+  expect(failures).toEqual([]);
+  const numbers = batches.map((items) => items.map(({ number }) => number));
+  expect(numbers.slice(0, -1).every((sent) => sent.join() === "1")).toBe(true);
+  expect(numbers.at(-1)).toEqual([2]);
+  isAway = true;
+  appends.push({ kind: "exec.started", exec_id: execId, pid: 2 });
+  await vi.waitUntil(() => batches.length > numbers.length + 1, limit);
+  lease.abort();
+  await appends.flush();
+  await vi.waitUntil(() => failures.length === 1, limit);
 });

@@ -4,17 +4,20 @@
  *
  * | state  | enters by        | push    | sends                                              |
  * |--------|------------------|---------|----------------------------------------------------|
- * | open   | constructor      | kept    | at once when idle, one request at a time           |
- * | closed | a request failed, abandon | dropped | nothing; onFailure is told once           |
+ * | open   | constructor      | kept    | at once when idle, one request at a time; again while nobody answers |
+ * | closed | a request was refused, abandon | dropped | nothing; onFailure is told once        |
  *
  *  I1  Items reach the control plane in the order of push, each under one number of its own, from 1, without gaps.
  *  I2  Whoever awaits what `output` returns keeps at most `highWaterBytes` and one piece waiting here.
+ *  I4  A control plane that is away for however long ends nothing: the same items are sent until they are answered, or the
+ *      copy's lease is over and it is abandoned.
  *  I3  Output of a stream that the control plane calls paused is taken and not given room until it is not paused any more;
  *      while one is paused and nothing else is sent, an empty append asks.
  */
 
 import type { workspaceAppendRequest, workspaceAppendResponse } from "@helmr/api";
 import type { z } from "zod";
+import { isFinal } from "./control-plane-client.ts";
 
 type WireItem = z.input<typeof workspaceAppendRequest>["items"][number];
 type Unnumbered<Item> = Item extends { readonly number: number } ? Omit<Item, "number"> : never;
@@ -24,10 +27,14 @@ export type OutputStream = "stdout" | "stderr" | "output";
 
 export interface WorkspaceAppendsOptions {
   readonly send: (items: readonly WireItem[]) => Promise<z.infer<typeof workspaceAppendResponse>>;
-  /** A request failed for good: the copy is lost, or the control plane refuses or is away. */
+  /** A request failed for good: the copy is lost, or the control plane refuses. */
   readonly onFailure: (error: unknown) => void;
   /** Between two questions while a stream is paused. */
   readonly pausedPollMs?: number;
+  /** The copy's lease is over, or its guest is let go. */
+  readonly signal?: AbortSignal;
+  /** Before the same is sent again (I4). */
+  readonly awayPauseMs?: number;
 }
 
 /** Of content: base64 of it with the JSON around it must fit 1 MiB. */
@@ -36,6 +43,7 @@ const batchItems = 500;
 const itemBytes = 256 * 1024;
 const highWaterBytes = 1024 * 1024;
 const defaultPausedPollMs = 250;
+const defaultAwayPauseMs = 1_000;
 
 interface PendingOutput {
   readonly kind: "output";
@@ -55,7 +63,10 @@ interface RoomWaiter {
 }
 
 export class WorkspaceAppends {
-  readonly #options: Required<WorkspaceAppendsOptions>;
+  readonly #options: WorkspaceAppendsOptions & {
+    readonly pausedPollMs: number;
+    readonly awayPauseMs: number;
+  };
   #closed = false;
   #pending: Pending[] = [];
   #pendingBytes = 0;
@@ -64,13 +75,14 @@ export class WorkspaceAppends {
   #paused = new Set<string>();
   #ignoresPauses = false;
   #pausedTimer: NodeJS.Timeout | undefined;
+  #awayTimer: NodeJS.Timeout | undefined;
   /** Bytes of each stream so far. */
   readonly #offsets = new Map<string, number>();
   #roomWaiters: RoomWaiter[] = [];
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: WorkspaceAppendsOptions) {
-    this.#options = { pausedPollMs: defaultPausedPollMs, ...options };
+    this.#options = { pausedPollMs: defaultPausedPollMs, awayPauseMs: defaultAwayPauseMs, ...options };
   }
 
   push(fact: WorkspaceFact): void {
@@ -116,6 +128,7 @@ export class WorkspaceAppends {
   abandon(): void {
     this.#closed = true;
     clearTimeout(this.#pausedTimer);
+    clearTimeout(this.#awayTimer);
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#paused.clear();
@@ -170,6 +183,11 @@ export class WorkspaceAppends {
       if (!this.#ignoresPauses)
         this.#paused = new Set(paused.map(({ resource_id, stream }) => keyOf(resource_id, stream)));
     } catch (error) {
+      if (!this.#closed && !isFinal(error) && this.#options.signal?.aborted !== true) {
+        // I4
+        this.#awayTimer = setTimeout(() => void this.#send(items), this.#options.awayPauseMs);
+        return;
+      }
       this.#sending = false;
       if (this.#closed) return;
       this.abandon();
