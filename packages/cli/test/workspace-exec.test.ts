@@ -157,6 +157,13 @@ describe("in the foreground", () => {
 });
 
 describe("on its own", () => {
+  it("--detach prints the id of a command that has ended before its stdin could be closed", async () => {
+    await using double = await WorkspaceDouble.start();
+    double.end({ state: "exited", exit_code: 0 });
+    const result = await helmr([...words, "--detach", "--", "true"], { url: double.url });
+    expect(result).toMatchObject({ exitCode: 0, out: `${execId}\n` });
+  });
+
   it("--detach prints the id, and closes stdin", async () => {
     await using double = await WorkspaceDouble.start({});
     const result = await helmr([...words, "--detach", "--", "x"], { url: double.url, input: "in" });

@@ -225,6 +225,15 @@ describe("recording", () => {
     // Of no version of this workspace's line, but referred to.
     await reserveArtifacts(database.db, run.leaseId, [testTree("x", "y").manifestDigest, testDigest("y")]);
     expect((await record(run, testTree("x", "y"))).status).toBe("recorded");
+    // So many are not looked for one by one, wherever they are: they have to be reserved.
+    const many = testTree(...Array.from({ length: 101 }, (_, n) => `many ${n}`));
+    await reserveArtifacts(database.db, run.leaseId, many.artifacts);
+    await record(run, many);
+    const third = await running();
+    await expect(record(third, many)).rejects.toThrow(ArtifactsNotReservedError);
+    await reserveArtifacts(database.db, third.leaseId, many.artifacts);
+    expect((await record(third, many)).status).toBe("recorded");
+    await finish(third);
     // A parent that is not the workspace's does not count.
     const other = await running();
     await save(other, testTree("theirs"), { parentVersionId: base });

@@ -10,7 +10,7 @@ import { repeated as collected, integer } from "../values.ts";
 import { exampleWorkspace, ofWorkspace, workspacePath } from "../workspace/address.ts";
 import { errorText } from "../workspace/byte-stream.ts";
 import { writeExecLogs } from "../workspace/exec-logs.ts";
-import { exitCodeOf, type Foreground, runForeground } from "../workspace/foreground.ts";
+import { closeStdin, exitCodeOf, type Foreground, runForeground } from "../workspace/foreground.ts";
 import { repeated } from "../workspace/repeat.ts";
 
 const exampleExec = "01990000-0000-7000-8000-000000000004";
@@ -98,8 +98,7 @@ const exec = async (name: string, command: string[], options: ExecOptions): Prom
   await withApi(options, async (api) => {
     const path = await workspacePath(api, name);
     const started = await begin(api, path);
-    const closing = `${path}/execs/${started.id}/stdin/close`;
-    await repeated(api, () => api.send("POST", closing, { body: {}, schema: "execEnvelope" }));
+    await closeStdin(api, execPath(path, started.id));
     if (options.json) return writeJson({ exec: started });
     await writeStdout(`${started.id}\n`);
     note(`hint: \`helmr workspace exec logs ${name} ${started.id} --follow\` shows what it writes`);

@@ -121,6 +121,18 @@ async function kill({ api, path, exec }: Foreground, signal: string): Promise<vo
   }
 }
 
+/** A command that has ended already has no stdin to close. */
+export async function closeStdin(api: ApiClient, execPath: string): Promise<void> {
+  try {
+    await repeated(api, () =>
+      api.send("POST", `${execPath}/stdin/close`, { body: {}, schema: "execEnvelope" }),
+    );
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "workspace_exec_terminal" && code !== "workspace_exec_stdin_closed") throw error;
+  }
+}
+
 interface Forwarding {
   /** Rejects when the command's input cannot go on. */
   readonly failed: Promise<never>;
@@ -138,14 +150,7 @@ function forwardStdin(foreground: Foreground): Forwarding {
   const isOpen = exec.stdin_closed_at === undefined;
   if (foreground.stdin === "leave" || !isOpen) return { failed, stop: () => undefined };
 
-  const close = async (): Promise<void> => {
-    try {
-      await repeated(api, () => api.send("POST", `${target}/close`, { body: {}, schema: "execEnvelope" }));
-    } catch (error) {
-      const code = codeOf(error);
-      if (code !== "workspace_exec_terminal" && code !== "workspace_exec_stdin_closed") throw error;
-    }
-  };
+  const close = (): Promise<void> => closeStdin(api, `${path}/execs/${exec.id}`);
   if (foreground.stdin === "close") {
     close().catch(fail);
     return { failed, stop: () => undefined };

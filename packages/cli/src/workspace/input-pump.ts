@@ -124,6 +124,8 @@ const overCodes = new Set([
   "workspace_exec_terminal",
   "workspace_exec_stdin_closed",
   "workspace_pty_terminal",
+  // It is closing: the pump is of a terminal that was open.
+  "workspace_pty_not_open",
 ]);
 
 /** The machine code of a refusal. */

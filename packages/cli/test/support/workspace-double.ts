@@ -154,6 +154,8 @@ export class WorkspaceDouble implements AsyncDisposable {
     if (line === "GET /api/workspaces") return [200, { workspaces: [workspace()] }];
     if (id === undefined) return [method === "POST" ? 201 : 200, this.#snapshot(resource)];
     if (line.endsWith("/stdin/close")) {
+      if (!this.#isInputClosed && this.#end !== undefined)
+        return [409, { error: "over", code: "workspace_exec_terminal" }];
       if (!this.#isInputClosed) this.#behaviour.onInputClosed?.(this);
       this.#isInputClosed = true;
     } else if (action === "stdin" || action === "input") return this.#input(action, body);

@@ -30,6 +30,9 @@ export function noteUnreserved(db: Queryable): (error: unknown) => Promise<never
   };
 }
 
+/** Looked at one by one, each with a place in the server's table of locks: who names more has to reserve them, in pages. */
+const maxLooked = 100;
+
 export interface NewVersion {
   readonly workspaceId: string;
   readonly environmentId: string;
@@ -55,6 +58,7 @@ export async function takeArtifacts(
   }
   if (left.size === 0) return;
   const sorted = [...left].sort();
+  if (sorted.length > maxLooked) throw new ArtifactsNotReservedError(sorted);
   await lockArtifacts(tx, sorted);
   const missing: string[] = [];
   for (const digest of sorted) if (!(await isReferredTo(tx, digest))) missing.push(digest);
