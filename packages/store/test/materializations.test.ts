@@ -651,6 +651,24 @@ describe("runs and copies of one workspace", () => {
     expect(await stateOf(run.runId)).toBe("waiting/parked");
   });
 
+  test("a parked run that no worker restores fails the copy that waits for it, and stays to be resumed", async () => {
+    const run = await running();
+    await park(run, await waiting(run));
+    const made = await createdExec();
+    await sql`update workspace_materializations set updated_at = now() - interval '61 seconds'`.execute(
+      database.db,
+    );
+    const ended = await expireMaterializations(database.db, { limit: 10, lostAfterMs });
+    expect(ended).toMatchObject([{ state: "failed", execIds: [made.id] }]);
+    const row = await getExec(database.db, scope, { workspaceId, id: made.id });
+    expect(row).toMatchObject({
+      state: "failed",
+      error: { message: expect.stringContaining("can restore it") },
+    });
+    expect(await stateOf(run.runId)).toBe("queued/resume_queued");
+    expect((await claimRun(workers[1]))?.id).toBe(run.runId);
+  });
+
   test("a wait that ends while its run comes back for an operator resumes it as ever", async () => {
     const run = await running();
     const waitId = await waiting(run);

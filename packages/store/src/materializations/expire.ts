@@ -18,11 +18,13 @@ export interface ExpireMaterializations {
 interface Expiring extends MaterializationRow {
   readonly run_status: string | null;
   readonly held: boolean;
+  /** The run waits for a worker that restores it. */
+  readonly is_to_resume: boolean | null;
 }
 
 /**
  * Up to `limit` live copies end: silent workers' are lost, those of runs that let go of their lease are over with it, and
- * requested ones that nobody takes fail.
+ * requested ones, or those of parked runs to resume, that nobody takes fail.
  */
 export async function expireMaterializations(
   db: Queryable,
@@ -49,7 +51,9 @@ function isOver({ lostAfterMs, workerInstanceId }: ExpireMaterializations) {
     or (m.state = 'requested' and m.updated_at <= now() - ${silence})
     or (m.run_id is not null and m.state <> 'restoring' and not ${heldByRun})
     or (m.state = 'restoring' and not exists (select from runs r where r.id = m.run_id
-      and (r.status = 'running' or r.execution_status in ('resume_queued', 'waiting')))))`;
+      and (r.status = 'running' or r.execution_status in ('resume_queued', 'waiting'))))
+    or (m.state = 'restoring' and m.updated_at <= now() - ${silence} and exists (select from runs r where r.id = m.run_id
+      and r.execution_status = 'resume_queued')))`;
 }
 
 /** The condition is asked again under the locks: whoever came first has ended it, or extended it. */
@@ -62,7 +66,8 @@ async function expire(
     await sql`select from workspaces where id = ${workspace_id} for no key update skip locked`.execute(tx);
   if (locked.rows.length === 0) return undefined;
   const { rows } = await sql<Expiring>`
-    select m.*, (select r.status from runs r where r.id = m.run_id) as run_status, ${heldByRun} as held
+    select m.*, (select r.status from runs r where r.id = m.run_id) as run_status, ${heldByRun} as held,
+      (select r.execution_status = 'resume_queued' from runs r where r.id = m.run_id) as is_to_resume
     from workspace_materializations m where m.id = ${id} and m.ended_at is null and ${isOver(input)}
     for update of m skip locked`.execute(tx);
   const row = rows[0];
@@ -72,7 +77,16 @@ async function expire(
 const nobodyTookIt =
   "no worker took the live copy: start a worker that has room for live copies, or look into the log of those that are there";
 
+const nobodyRestoredIt =
+  "no worker took the parked run whose guest this is: start a worker that can restore it, or look into the run's events";
+
 function endOf(row: Expiring): MaterializationEnd {
+  if (row.state === "restoring" && row.is_to_resume === true) {
+    return {
+      state: "failed",
+      error: { code: "workspace_materialization_not_runnable", message: nobodyRestoredIt },
+    };
+  }
   if (row.state === "requested") {
     const error = (row.error ?? {}) as { message?: string };
     const message = error.message ?? nobodyTookIt;
