@@ -1,6 +1,6 @@
-/** The examples of waiting runs, as their READMEs show them: through CLI, client and the example's own web server. */
+/** The examples as their READMEs show them: through CLI, client and the example's own web server. */
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { finished } from "./support/behaviours.ts";
 import { helmr, repositoryRoot } from "./support/cli.ts";
 import { stackClient, stackEnv } from "./support/client.ts";
@@ -19,7 +19,7 @@ describe("examples/approval", () => {
   let web: ExampleWeb;
   beforeAll(async () => {
     await deployExample("approval");
-    web = await startExampleWeb();
+    web = await startExampleWeb("approval");
   }, 300_000);
   afterAll(() => web?.stop());
 
@@ -150,5 +150,116 @@ describe("examples/coding-agent", () => {
     await instructions.send({ end: true });
     const [, next] = await stackClient().sessions.open(session.id).runs();
     expect((await finished(String(next?.id), session.id)).run.output).toMatchObject({ turns: 1 });
+  });
+});
+
+describe("examples/notebook", () => {
+  const name = `notebook-${process.pid}-${Date.now()}`;
+  let web: ExampleWeb;
+  beforeAll(async () => {
+    await deployExample("notebook");
+    web = await startExampleWeb("notebook", { NOTEBOOK: name });
+  }, 300_000);
+  afterAll(() => web?.stop());
+
+  const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
+    fetch(`${web.url}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body: JSON.stringify(body),
+    });
+  const get = async <T>(path: string) => (await (await fetch(`${web.url}${path}`)).json()) as T;
+  interface Line {
+    readonly stream?: string;
+    readonly text?: string;
+    readonly end?: string;
+    readonly note?: string;
+    readonly error?: string;
+  }
+  /** What the page's script does with a command. */
+  const run = async (command: string) => {
+    const text = await (await post("/run", { command })).text();
+    const lines = text
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line);
+    const of = (stream: string) =>
+      lines.flatMap((line) => (line.stream === stream ? [line.text] : [])).join("");
+    return { stdout: of("stdout"), stderr: of("stderr"), last: lines.at(-1), lines };
+  };
+  interface Entry {
+    readonly version: string;
+    readonly message: string;
+    readonly isCurrent: boolean;
+  }
+
+  it("runs commands, shows files and history, and goes back to an earlier version", async () => {
+    expect(await (await fetch(web.url)).text()).toContain("page.js");
+    expect(await get("/files?path=")).toEqual([]);
+    expect((await run("mkdir -p lists && echo milk > lists/a.txt")).last).toEqual({ end: "exit 0" });
+    const second = await run("echo eggs >> lists/a.txt; cat lists/a.txt; echo warned >&2; exit 3");
+    expect(second).toMatchObject({ stdout: "milk\neggs\n", stderr: "warned\n", last: { end: "exit 3" } });
+
+    expect(await get("/files?path=lists")).toMatchObject([
+      { name: "a.txt", path: "lists/a.txt", sizeBytes: 10 },
+    ]);
+    expect(await get("/file?path=lists/a.txt")).toBe("milk\neggs\n");
+    const history = await get<Entry[]>("/history");
+    expect(history.map(({ message }) => message)).toEqual([
+      "$ echo eggs >> lists/a.txt; cat lists/a.txt; echo warned >&2; exit 3",
+      "$ mkdir -p lists && echo milk > lists/a.txt",
+    ]);
+    expect(history.map(({ isCurrent }) => isCurrent)).toEqual([true, false]);
+    expect(await get(`/changes?version=${history[0]?.version}`)).toContainEqual({
+      path: "lists/a.txt",
+      change: "modified",
+    });
+
+    expect((await post("/restore", { version: history[1]?.version })).status).toBe(200);
+    expect(await get("/file?path=lists/a.txt")).toBe("milk\n");
+    expect((await run("cat lists/a.txt")).stdout).toBe("milk\n");
+    expect((await get<Entry[]>("/history")).length).toBeGreaterThanOrEqual(3);
+  });
+
+  it("ends what writes too much, and what nobody waits for any more", async () => {
+    const flood = await run("yes");
+    expect(flood.lines).toContainEqual({ note: "it writes more than is shown here: killed" });
+    expect(flood.last).toEqual({ end: "terminated SIGKILL" });
+    const leaving = new AbortController();
+    const left = await fetch(`${web.url}/run`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ command: "echo begun; exec sleep 600" }),
+      signal: leaving.signal,
+    });
+    await left.body?.getReader().read();
+    leaving.abort();
+    // One command at a time: the next one shows that the other one is gone.
+    await vi.waitUntil(async () => (await run("true")).last?.end === "exit 0", {
+      timeout: 60_000,
+      interval: 500,
+    });
+  });
+
+  it("answers its own page only", async () => {
+    const command = { command: "touch evil" };
+    expect((await post("/run", command, { origin: "https://evil.example" })).status).toBe(403);
+    expect((await post("/run", {})).status).toBe(400);
+    expect((await post("/run", { command: "x".repeat(70_000) })).status).toBe(400);
+    for (const path of ["/server.ts", "/../tasks/tally.ts", "/run", "/api/workspaces"])
+      expect((await fetch(`${web.url}${path}`)).status, path).toBe(404);
+    expect((await fetch(`${web.url}/file?path=../x`)).status).toBe(400);
+    expect(await get("/files?path=")).not.toContainEqual(expect.objectContaining({ name: "evil" }));
+  });
+
+  it("is found again, and a task works in the same files", async () => {
+    const [found] = await stackClient().workspaces.list({ externalId: name });
+    const handle = stackClient().workspaces.open(String(found?.id));
+    await vi.waitUntil(async () => (await handle.stop()).state === "no_active_materialization", {
+      timeout: 60_000,
+      interval: 200,
+    });
+    const started = await stackClient().sessions.start("tally", undefined, { workspaceId: handle.id });
+    expect((await finished(started.run.id, started.session.id)).run.output).toEqual({ files: 1, lines: 1 });
   });
 });

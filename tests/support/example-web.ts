@@ -1,4 +1,4 @@
-/** The web server of examples/approval as a child process. */
+/** The web server of an example as a child process. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -13,10 +13,14 @@ export interface ExampleWeb {
 
 const startTimeoutMs = 60_000;
 
-export async function startExampleWeb(): Promise<ExampleWeb> {
-  const child = spawn(process.execPath, [join(repositoryRoot, "examples/approval/web/server.ts")], {
+/** Of `examples/<name>`; resolves when it listens. */
+export async function startExampleWeb(
+  name: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ExampleWeb> {
+  const child = spawn(process.execPath, [join(repositoryRoot, "examples", name, "web/server.ts")], {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, ...stackEnv(), PORT: "0" },
+    env: { ...process.env, ...stackEnv(), PORT: "0", ...env },
   });
   const stop = async (): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null && child.kill("SIGKILL"))
