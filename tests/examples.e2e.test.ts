@@ -224,7 +224,8 @@ describe("examples/notebook", () => {
   it("ends what writes too much, and what nobody waits for any more", async () => {
     const flood = await run("yes");
     expect(flood.lines).toContainEqual({ note: "it writes more than is shown here: killed" });
-    expect(flood.last).toEqual({ end: "terminated SIGKILL" });
+    // The shell is killed with what it runs, or lives long enough to say so.
+    expect(flood.last?.end).toMatch(/^(terminated SIGKILL|exit 137)$/);
     const leaving = new AbortController();
     const left = await fetch(`${web.url}/run`, {
       method: "POST",
