@@ -102,4 +102,10 @@ test("a key press is one statement, its echo four with begin and commit, and a r
   expect(echoed.map((text) => text.trim().split(/\s/)[0])).toEqual(["begin", "with", "with", "commit"]);
   expect((await server.request("GET", `${at}/${id}/output`, undefined, options)).body.chunks).toHaveLength(1);
   expect(statements.take()).toHaveLength(1);
+  await copy.append({ kind: "pty.closed", pty_id: id, state: "closed" });
+  statements.take();
+  const exec = await server.request("POST", at.replace("/pty", "/execs"), { command: ["true"] }, options);
+  expect(exec.body.exec.state).toBe("queued");
+  // Locks: run, workspace, live copy; what they protect; the exec with all that goes with it.
+  expect(statements.take()).toHaveLength(2 + 5);
 });

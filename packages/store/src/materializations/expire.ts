@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { endMaterialization, type MaterializationEnd } from "./end.ts";
-import { type EndedMaterialization, heldByRun, type MaterializationRow } from "./lifecycle.ts";
+import { type EndedMaterialization, hasNoWriter, heldByRun, type MaterializationRow } from "./lifecycle.ts";
 import { inWorkspace } from "./lock.ts";
 import { attachToRun, type RequestedMaterialization } from "./request.ts";
 import { type StopResult, stopLocked } from "./stop.ts";
@@ -131,7 +131,7 @@ export async function stopIdle(db: Queryable, limit: number): Promise<StopResult
       const { workspace, live } = locked;
       if (workspace.auto_stop_at === null || workspace.auto_stop_at.getTime() > Date.now()) return undefined;
       await sql`update workspaces set auto_stop_at = null where id = ${id}`.execute(tx);
-      if (live?.run_id !== null || live.state !== "running" || (await hasWriter(tx, id))) return undefined;
+      if (live?.run_id !== null || live.state !== "running" || locked.hasWriter) return undefined;
       return await stopLocked(tx, locked);
     });
     if (one !== undefined) stopped.push(one);
@@ -153,7 +153,7 @@ export async function yieldToRuns(db: Queryable, workerInstanceId: string): Prom
   for (const { id, environment_id } of rows) {
     const one = await inWorkspace(db, { environmentId: environment_id }, id, async (tx, locked) => {
       const { live } = locked;
-      if (live?.run_id !== null || live.state !== "running" || (await hasWriter(tx, id))) return undefined;
+      if (live?.run_id !== null || live.state !== "running" || locked.hasWriter) return undefined;
       return await stopLocked(tx, locked);
     });
     if (one !== undefined) stopped.push(one);
@@ -177,12 +177,6 @@ export async function planIdleStops(
   return Number(numAffectedRows ?? 0n);
 }
 
-/** Of workspace `w`: no exec or pty is active. */
-export const hasNoWriter = sql<boolean>`(
-  not exists (select from workspace_execs e where e.workspace_id = w.id and e.state in ('queued', 'materializing', 'running'))
-  and not exists (select from workspace_ptys p where p.workspace_id = w.id
-    and p.state in ('creating', 'open', 'resizing', 'closing')))`;
-
 /** After the end of an exec or pty: the idle time begins, unless something else runs there or the copy is a run's. */
 export async function noteIdle(
   db: Queryable,
@@ -193,10 +187,4 @@ export async function noteIdle(
           where m.workspace_id = w.id and m.ended_at is null and m.run_id is null and m.state = 'running')
         then now() + ${idleStopMs}::float8 * interval '1 millisecond' end
     where w.id = ${workspaceId}`.execute(db);
-}
-
-async function hasWriter(tx: Tx, workspaceId: string): Promise<boolean> {
-  const { rows } = await sql<{ free: boolean }>`
-    select ${hasNoWriter} as free from workspaces w where w.id = ${workspaceId}`.execute(tx);
-  return rows[0]?.free === false;
 }

@@ -69,3 +69,9 @@ export const heldByRun = sql<boolean>`(m.run_id is null or exists (
 
 /** Of a workspace at most one run is one of these: it has the files. `r` is the run. */
 export const activeRun = sql<boolean>`(r.status in ('running', 'waiting') or r.execution_status = 'resume_queued')`;
+
+/** Of workspace `w`: no exec or pty is active. */
+export const hasNoWriter = sql<boolean>`(
+  not exists (select from workspace_execs e where e.workspace_id = w.id and e.state in ('queued', 'materializing', 'running'))
+  and not exists (select from workspace_ptys p where p.workspace_id = w.id
+    and p.state in ('creating', 'open', 'resizing', 'closing')))`;

@@ -4,7 +4,7 @@ import { type Selectable, sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import type { ExecutionStatus, RunStatus, Schema } from "../schema.ts";
 import type { Scope } from "../scope.ts";
-import { activeRun, type MaterializationRow } from "./lifecycle.ts";
+import { activeRun, hasNoWriter, type MaterializationRow } from "./lifecycle.ts";
 
 /** The run that has the workspace: running, waiting, or queued to resume. */
 export interface HoldingRun {
@@ -20,6 +20,8 @@ export interface LockedWorkspace {
   readonly workspace: Selectable<Schema["workspaces"]>;
   readonly run: HoldingRun | undefined;
   readonly live: MaterializationRow | undefined;
+  /** An exec or pty is active. */
+  readonly hasWriter: boolean;
 }
 
 /** Another run has the workspace than the one that was locked: again from the start. */
@@ -67,10 +69,16 @@ async function lockWorkspace(
   const { rows: live } = await sql<MaterializationRow>`
     select m.* from workspace_materializations m where m.workspace_id = ${workspaceId} and m.ended_at is null
     for update`.execute(tx);
-  const { rows: holders } = await sql<HoldingRun>`
-    select r.id, r.status, r.execution_status, r.lease_id, r.fencing, r.worker_instance_id from runs r
-    where r.workspace_id = ${workspaceId} and ${activeRun}`.execute(tx);
-  const run = holders[0];
-  if (run?.id !== runs[0]?.id) throw new HolderChangedError("another run has the workspace");
-  return { workspace, run, live: live[0] };
+  const { rows: facts } = await sql<Nullable<HoldingRun> & { has_writer: boolean }>`
+    select r.id, r.status, r.execution_status, r.lease_id, r.fencing, r.worker_instance_id,
+      not ${hasNoWriter} as has_writer
+    from workspaces w left join runs r on r.workspace_id = w.id and ${activeRun} where w.id = ${workspaceId}`.execute(
+    tx,
+  );
+  const [now] = facts;
+  if (now?.id !== (runs[0]?.id ?? null)) throw new HolderChangedError("another run has the workspace");
+  const run = now.id === null ? undefined : (now as HoldingRun);
+  return { workspace, run, live: live[0], hasWriter: now.has_writer };
 }
+
+type Nullable<T> = { readonly [Key in keyof T]: T[Key] | null };

@@ -1,17 +1,17 @@
 /** createExec and createPty: one writer at a time (C1), in the live copy there is or in a new one. */
 import type { WorkspaceCommand } from "@helmr/api";
 import { codedError } from "@helmr/api";
-import { sql } from "kysely";
-import { recordScopeAudit } from "../audit.ts";
+import { type RawBuilder, sql } from "kysely";
+import { auditInsert, scopeIds } from "../audit.ts";
 import type { Queryable, Tx } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
 import { jsonbText } from "../json.ts";
+import type { MaterializationRow } from "../materializations/lifecycle.ts";
 import { inWorkspace } from "../materializations/lock.ts";
 import { ensureLive, type RequestedMaterialization } from "../materializations/request.ts";
 import type { ActingScope } from "../scope.ts";
 import { type IdempotencyKey, noteIdempotency, recallIdempotency } from "./idempotency.ts";
 import { commandKeyTtlMs, type ExecRow, type PtyRow } from "./lifecycle.ts";
-import { insertCommand } from "./outbox.ts";
 import { getExec, getPty } from "./read.ts";
 
 export interface NewExec {
@@ -59,16 +59,12 @@ export async function createExec(
     }),
     start: { kind: "exec.start", exec_id: id, command: [...command], cwd, env: { ...env } },
     read: (tx, known) => getExec(tx, scope, { workspaceId, id: known }),
-    insert: async (tx, { materialization }) => {
-      const { rows } = await sql<ExecRow>`
+    insert: (materialization) => sql`
         insert into workspace_execs (id, environment_id, workspace_id, materialization_id, command, cwd, env_shape, detached,
           state)
         values (${id}, ${scope.environmentId}, ${workspaceId}, ${materialization.id}, ${jsonbText(command)}::jsonb, ${cwd},
           ${env === undefined ? null : jsonbText(env)}::jsonb, ${detached},
-          ${materialization.state === "running" ? "queued" : "materializing"})
-        returning *`.execute(tx);
-      return rows[0];
-    },
+          ${materialization.state === "running" ? "queued" : "materializing"})`,
   });
 }
 
@@ -88,13 +84,9 @@ export async function createPty(
     key: keyOf("pty", workspaceId, input.idempotencyKey, { cwd, cols, rows: lines, mode: "write" }),
     start: { kind: "pty.start", pty_id: id, cwd, cols, rows: lines },
     read: (tx, known) => getPty(tx, scope, { workspaceId, id: known }),
-    insert: async (tx, { materialization }) => {
-      const { rows } = await sql<PtyRow>`
+    insert: (materialization) => sql`
         insert into workspace_ptys (id, environment_id, workspace_id, materialization_id, cwd, cols, rows, state)
-        values (${id}, ${scope.environmentId}, ${workspaceId}, ${materialization.id}, ${cwd}, ${cols}, ${lines}, 'creating')
-        returning *`.execute(tx);
-      return rows[0];
-    },
+        values (${id}, ${scope.environmentId}, ${workspaceId}, ${materialization.id}, ${cwd}, ${cols}, ${lines}, 'creating')`,
   });
 }
 
@@ -105,7 +97,8 @@ interface Creation<Row> {
   readonly key: IdempotencyKey;
   readonly start: WorkspaceCommand;
   readonly read: (tx: Tx, id: string) => Promise<Row | undefined>;
-  readonly insert: (tx: Tx, live: RequestedMaterialization) => Promise<Row | undefined>;
+  /** Without `returning`. */
+  readonly insert: (live: MaterializationRow) => RawBuilder<unknown>;
 }
 
 async function create<Row>(
@@ -119,30 +112,44 @@ async function create<Row>(
     const cached = known === undefined ? undefined : await creation.read(tx, known);
     if (cached !== undefined) return { row: cached, cached: true };
     const requested = await ensureLive(tx, locked);
-    await requireNoWriter(tx, workspaceId);
+    if (locked.hasWriter) throw codedError("workspace_writer_active"); // C1
     if (requested === "stopping") return "stopping";
-    const row = await creation.insert(tx, requested);
-    if (row === undefined) throw new Error("the insert of a command returned no row");
-    await insertCommand(tx, requested.materialization.id, creation.start);
+    const row = await insert(tx, scope, workspaceId, creation, requested);
     await noteIdempotency(tx, scope, creation.key, creation.id);
-    // Not dirty: nothing ran yet, and unsaved files would keep a copy that is still to come from every other worker.
-    await sql`update workspaces set last_activity_at = now(), auto_stop_at = null, updated_at = now()
-      where id = ${workspaceId}`.execute(tx);
-    const { id: resourceId, action } = creation;
-    const attributes = { workspace_id: workspaceId, ...creation.attributes };
-    await recordScopeAudit(tx, scope, { action, resourceId, attributes });
     return { row, cached: false, requested };
   });
 }
 
-/** C1 */
-async function requireNoWriter(tx: Tx, workspaceId: string): Promise<void> {
-  const { rows } = await sql`
-    select from workspace_execs where workspace_id = ${workspaceId} and state in ('queued', 'materializing', 'running')
-    union all
-    select from workspace_ptys where workspace_id = ${workspaceId} and state in ('creating', 'open', 'resizing', 'closing')
-    limit 1`.execute(tx);
-  if (rows.length > 0) throw codedError("workspace_writer_active");
+/** With its command (M5), the workspace's use and the audit record, in one statement. */
+async function insert<Row>(
+  tx: Tx,
+  scope: ActingScope,
+  workspaceId: string,
+  creation: Creation<Row>,
+  { materialization }: RequestedMaterialization,
+): Promise<Row> {
+  const audit = auditInsert(scope.actor, {
+    ...scopeIds(scope),
+    action: creation.action,
+    resourceId: creation.id,
+    attributes: { workspace_id: workspaceId, ...creation.attributes },
+  });
+  const { rows } = await sql<Row>`
+    with m as (
+      update workspace_materializations set command_seq = command_seq + 1 where id = ${materialization.id}
+      returning id, command_seq
+    ), queued as (
+      insert into workspace_commands (materialization_id, seq, body)
+      select id, command_seq, ${jsonbText(creation.start)}::jsonb from m
+    ), used as (
+      -- Not dirty: nothing ran yet, and unsaved files would keep a copy that is still to come from every other worker.
+      update workspaces set last_activity_at = now(), auto_stop_at = null, updated_at = now()
+      where id = ${workspaceId}
+    ), audit as (${audit})
+    ${creation.insert(materialization)} returning *`.execute(tx);
+  const row = rows[0];
+  if (row === undefined) throw new Error("the insert of a command returned no row");
+  return row;
 }
 
 function keyOf(
