@@ -27,7 +27,13 @@ const codes = new Set([
   "token_completion_conflict",
   "stream_not_found",
   "stream_direction_mismatch",
+  "sandbox_not_deployed",
+  "workspace_sandbox_incompatible",
+  "workspace_resource_floor_unsatisfied",
   "workspace_not_active",
+  // Beyond the contract.
+  "workspace_in_use",
+  "workspace_not_live",
   "workspace_writer_active",
   "workspace_exec_terminal",
   "workspace_exec_stdin_closed",
