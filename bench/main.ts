@@ -16,6 +16,7 @@ import { benchParkedRuns } from "./parked-runs.ts";
 import { benchQueue } from "./queue.ts";
 import { benchColdStart, benchLifecycle, benchPooledStart } from "./runs.ts";
 import { benchHotWaits, benchParkedWaits } from "./waits.ts";
+import { benchWorkspaceCommands } from "./workspace-commands.ts";
 import { benchWorkspaceVersions } from "./workspaces.ts";
 
 const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promise<Row[]>)[]>> = {
@@ -26,7 +27,7 @@ const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promi
   api: [benchApi],
   auth: [benchAuth],
   waits: [benchHotWaits, benchParkedWaits, benchParkedRuns],
-  workspaces: [benchWorkspaceVersions],
+  workspaces: [benchWorkspaceVersions, benchWorkspaceCommands],
 };
 
 const { values } = parseArgs({

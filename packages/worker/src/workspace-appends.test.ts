@@ -60,6 +60,20 @@ it("sends at once, joins what comes meanwhile, and counts numbers and offsets wi
   ).toEqual([["stdout", 0, "a"], ["stdout", 1, "bc"], ["stderr", 0, "e"], ["stdout", 3, "d"], "exec.exited"]);
 });
 
+it("sends what waits of a command that is forgotten, at its own offsets", async () => {
+  const { appends, batches, open, state } = collector();
+  state.holds = true;
+  void appends.output(execId, "stdout", Buffer.from("abc"));
+  void appends.output(execId, "stdout", Buffer.from("def"));
+  appends.push({ kind: "exec.exited", exec_id: execId, state: "exited", exit_code: 0 });
+  appends.forget(execId);
+  state.holds = false;
+  open[0]?.resolve();
+  await appends.flush();
+  const outputs = batches.flat().flatMap((item) => (item.kind === "output" ? [item.offset] : []));
+  expect(outputs).toEqual([0, 3]);
+});
+
 it("keeps each request below 1 MiB and gives no room while much waits", async () => {
   const { appends, batches, open, state } = collector();
   state.holds = true;

@@ -91,6 +91,19 @@ export class CreditedOutput {
 
   #limitIdleTime(): void {
     if (!this.#waiting || this.#left === Number.POSITIVE_INFINITY) return;
-    this.#idle ??= setTimeout(() => this.#source.destroy(), idleLimitMs);
+    this.#idle ??= setTimeout(() => this.#endUnlessReadable(), idleLimitMs);
+  }
+
+  /**
+   * Timers come first in a turn of the event loop: when the loop itself stood still for the limit, on a busy host, what the
+   * program wrote is in the pipe and not read yet. It is read in the same turn, before the immediates.
+   */
+  #endUnlessReadable(): void {
+    const expired = this.#idle;
+    setImmediate(() =>
+      setImmediate(() => {
+        if (this.#waiting && this.#idle === expired) this.#source.destroy();
+      }),
+    );
   }
 }

@@ -69,7 +69,7 @@ function resourceOf(item: WorkspaceAppendItem): string {
   return "exec_id" in item ? item.exec_id : item.pty_id;
 }
 
-/** C2, C4: a piece that is there already is skipped, one that leaves a gap refused. */
+/** C2, C4: what does not go on where the stream stands is refused; a repeated item is known by its number, not by this. */
 function addOutput(
   { chunks }: Changes,
   command: CommandState,
@@ -78,7 +78,6 @@ function addOutput(
   const stream = command.streams[item.stream];
   if (stream === undefined) return;
   const data = Buffer.from(item.content_base64, "base64");
-  if (item.offset + data.length <= stream.cursor) return;
   if (item.offset !== stream.cursor) {
     throw codedError(
       "workspace_stream_offset_conflict",
