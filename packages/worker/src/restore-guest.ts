@@ -120,8 +120,9 @@ class RestoredDisk {
     const disk = this.#disk;
     if (disk === undefined) throw new Error("the disk is not open");
     await this.#filled;
+    // Never through a link that the version has where the archive has a file: it may lead out of the disk.
     if (this.#version !== undefined && (await readdir(leftOut)).length > 0)
-      await execa("cp", ["--archive", `${leftOut}/.`, disk.mountPoint]);
+      await execa("cp", ["--archive", "--remove-destination", `${leftOut}/.`, disk.mountPoint]);
     if (this.#filled === undefined && this.#version !== undefined) return; // it was here
     if (this.#version !== undefined) await reach("workspace.restored");
     await workspaces.settle(disk, this.#workspaceId, this.#version);
