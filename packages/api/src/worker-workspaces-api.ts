@@ -58,6 +58,8 @@ export const materializationAssignment = z.strictObject({
   base_version: versionRef.optional(),
   /** This worker had the workspace last: changes on its disk that could not be saved count. */
   workspace_is_here: z.boolean().optional(),
+  /** Unconfirmed for that long it may be lost: longer than a run's lease, for what was not saved would be lost with it. */
+  lease_duration_ms: z.int().positive().optional(),
 });
 
 /** A live copy as the worker names it in its polls. */

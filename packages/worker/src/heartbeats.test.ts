@@ -64,6 +64,20 @@ test("a lease that is confirmed stays, and ends that long after the last beat th
   await beating.stop();
 });
 
+test("a lease of its own duration outlives the others while nobody answers", async () => {
+  const beating = heartbeats();
+  const [onShort, onLong] = [vi.fn(), vi.fn()];
+  heartbeat = () => Promise.reject(new Error("nobody is there"));
+  beating.hold(lease(onShort));
+  beating.hold({ ...lease(onLong), leaseId: "long", durationMs: 4 * leaseDurationMs });
+  beating.start();
+  await vi.advanceTimersByTimeAsync(4 * leaseDurationMs - 1);
+  expect([onShort, onLong].map((told) => told.mock.calls.length)).toEqual([1, 0]);
+  await vi.advanceTimersByTimeAsync(2);
+  expect(onLong).toHaveBeenCalledTimes(1);
+  await beating.stop();
+});
+
 test("a lease that was released, or is held by a worker that stopped, is not told", async () => {
   const beating = heartbeats();
   const onLost = vi.fn();

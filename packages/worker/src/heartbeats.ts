@@ -11,6 +11,8 @@ import { UnauthorizedError } from "./control-plane-client.ts";
 export interface HeldLease {
   readonly leaseId: string;
   readonly fencing: number;
+  /** Default: that of runs and builds. */
+  readonly durationMs?: number | undefined;
   readonly onLost: () => void;
   readonly onCancel: (request: { readonly reason: string; readonly force: boolean }) => void;
 }
@@ -23,9 +25,14 @@ export interface HeartbeatOptions {
   readonly logger: Logger;
 }
 
+interface Held {
+  readonly lease: HeldLease;
+  confirmedAt: number;
+}
+
 export class Heartbeats {
   readonly #options: HeartbeatOptions;
-  readonly #leases = new Map<string, { readonly lease: HeldLease; confirmedAt: number }>();
+  readonly #leases = new Map<string, Held>();
   readonly #stopped = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #expiry: NodeJS.Timeout | undefined;
@@ -90,11 +97,13 @@ export class Heartbeats {
   #watchExpiry(): void {
     clearTimeout(this.#expiry);
     if (this.#stopped.signal.aborted) return;
-    const since = performance.now() - this.#options.leaseDurationMs;
-    for (const held of this.#leases.values()) if (held.confirmedAt <= since) this.#lose(held.lease);
+    const now = performance.now();
+    const endOf = ({ lease, confirmedAt }: Held) =>
+      confirmedAt + (lease.durationMs ?? this.#options.leaseDurationMs);
+    for (const held of this.#leases.values()) if (endOf(held) <= now) this.#lose(held.lease);
     if (this.#leases.size === 0) return;
-    const oldest = Math.min(...Array.from(this.#leases.values(), ({ confirmedAt }) => confirmedAt));
-    this.#expiry = setTimeout(() => this.#watchExpiry(), Math.ceil(oldest - since));
+    const first = Math.min(...Array.from(this.#leases.values(), endOf));
+    this.#expiry = setTimeout(() => this.#watchExpiry(), Math.ceil(first - now));
   }
 
   #lose(lease: HeldLease): void {

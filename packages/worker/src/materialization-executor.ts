@@ -142,6 +142,7 @@ class Materialization {
     heartbeats.hold({
       leaseId,
       fencing,
+      durationMs: this.#assignment.lease_duration_ms,
       onLost: () => this.#lose("the lease is lost"),
       onCancel: () => undefined,
     });

@@ -137,7 +137,7 @@ async function takeWork(
   return {
     runs,
     builds: builds.map(buildAssignment),
-    materializations: copies.map(materializationAssignment),
+    materializations: copies.map((copy) => materializationAssignment(copy, context.workspaces.lostAfterMs)),
   };
 }
 
