@@ -14,7 +14,7 @@ import { blockBytes, chunkBytes, type Pack, packMaxBytes, packMinBytes } from ".
 import type { Manifest } from "./manifest.ts";
 
 const packsInFlight = 3;
-const zstd: ZstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+const zstd: ZstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 
 export class ContentStore {
   readonly packs: Pack[];
