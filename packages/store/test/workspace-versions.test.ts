@@ -19,6 +19,7 @@ import {
   releaseReservations,
   removeDiscardedArtifacts,
   reserveArtifacts,
+  restoreVersion,
   type SavedTree,
   startRuns,
   sweepReservations,
@@ -297,6 +298,43 @@ describe("keeping and removing", () => {
     await reserveArtifacts(database.db, upload, [digest]);
     await releaseReservations(database.db, upload);
     expect(await collect()).toContain(digest);
+  });
+});
+
+describe("a restore beside the claim of a queued run", () => {
+  test("either it is refused, or the run starts with what was restored", async () => {
+    const run = await running();
+    const workspaceId = run.claimed.workspace_id;
+    const first = await save(run, testTree("race", "1"));
+    await save(run, testTree("race", "2"));
+    await finish(run);
+    const seen = { refused: 0, restored: 0 };
+    for (let round = 0; round < 40; round += 1) {
+      const { runId } = await seedStartedSession(database.db, scope, task);
+      await sql`update runs set workspace_id = ${workspaceId}, priority = 9 where id = ${runId}`.execute(
+        database.db,
+      );
+      const claim = () =>
+        claimRuns(database.db, { workerInstanceId: worker, limit: 1, leaseDurationMs: 30_000 });
+      const [claimed, restored] = await Promise.all([
+        claim(),
+        restoreVersion(database.db, scope, workspaceId, first, undefined).catch((error: unknown) => {
+          expect(error).toMatchObject({ code: "workspace_in_use" });
+          return undefined;
+        }),
+      ]);
+      // Not claimed: the restore had locked it.
+      const [got] = claimed.length > 0 ? claimed : await claim();
+      expect(got?.id).toBe(runId);
+      if (restored === undefined) seen.refused += 1;
+      else {
+        seen.restored += 1;
+        expect(got?.base_version_id).toBe(restored.id);
+      }
+      const lease = { workerInstanceId: worker, leaseId: got?.lease_id ?? "", fencing: got?.fencing ?? 0 };
+      await finish(lease);
+    }
+    expect(seen.refused + seen.restored).toBe(40);
   });
 });
 
