@@ -149,8 +149,11 @@ describe("shell", () => {
     terminal.type("sleep 0.5; stty size; echo done-$((1+2))\r");
     await terminal.shows("done-3");
     expect(terminal.text).toMatch(/\b31 101\b/);
-    terminal.type("sleep 600\r");
+    terminal.type("sh -c 'echo up-$((1+1)); exec sleep 600'\r");
+    await terminal.shows("up-2");
+    const running = terminal.shown.length;
     terminal.type("\x03");
+    await terminal.shows("# ", running);
     terminal.type("echo after-$((40+2))\r");
     await terminal.shows("after-42");
 
