@@ -15,6 +15,7 @@ import {
   finishRuns,
   type Resume,
   type RunOutcome,
+  readManifestDigest,
   readResume,
   readSecretValues,
   readTaskDefinition,
@@ -70,10 +71,20 @@ export class Assignments {
       const message = `the task declares secrets that this environment does not have: ${missing.join(", ")}; set each with \`helmr secret set NAME\``;
       return await this.#refuse(workerInstanceId, run, "secret_missing", message);
     }
-    if (run.checkpoint_id === null) return assignment(run, definition, values, undefined);
+    if (run.checkpoint_id === null) {
+      return assignment(await this.#withBase(run), definition, values, undefined);
+    }
     const resume = await readResume(this.#db, run.id);
     if (resume === undefined) throw new Error("a run was claimed to resume and has no checkpoint");
     return assignment(run, definition, values, resume);
+  }
+
+  /** The claim saw the id of a version that was restored or uploaded while it ran, and not yet the version. */
+  async #withBase(run: ClaimedRun): Promise<ClaimedRun> {
+    if (run.base_version_id === null || run.base_manifest_digest !== null) return run;
+    const digest = await readManifestDigest(this.#db, run.base_version_id);
+    if (digest === undefined) throw new Error("a workspace's current version is not there");
+    return { ...run, base_manifest_digest: digest };
   }
 
   /** The error is for people: it names the secret and the id of the key that would be needed. */

@@ -52,6 +52,7 @@ export interface ClaimedRun {
   readonly workspace_state: WorkspaceState;
   /** The files to start with; null: none. */
   readonly base_version_id: string | null;
+  /** Null with an id: a restore was committed since the claim began, which sees the id (the row is locked) and not the version. */
   readonly base_manifest_digest: string | null;
   /** JSON texts. */
   readonly payload: string;
@@ -225,7 +226,7 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
       select w.state, w.worker_instance_id = ${p("workerInstanceId")} and w.dirty_state <> 'dirty_state_lost' as is_here,
         w.current_version_id,
         (select v.manifest_digest from workspace_versions v where v.id = w.current_version_id) as manifest_digest
-      from workspaces w where w.id = claimed.workspace_id limit 1) w
+      from workspaces w where w.id = claimed.workspace_id limit 1 for no key update) w
     order by priority desc, available_at, claimed.id`;
   });
 }

@@ -56,6 +56,13 @@ export async function getVersion(
   return rows[0];
 }
 
+/** Of a version that a claim named; undefined when there is no such version. */
+export async function readManifestDigest(db: Queryable, versionId: string): Promise<string | undefined> {
+  const { rows } = await sql<{ manifest_digest: string }>`select manifest_digest from workspace_versions
+    where id = ${versionId}`.execute(db);
+  return rows[0]?.manifest_digest;
+}
+
 export interface VersionFilter {
   readonly kind?: WorkspaceVersionKind | undefined;
   readonly limit: number;
