@@ -6,8 +6,8 @@
  * P3  bounded: `push` says when to stop reading, `drained` when to go on.
  *
  *   phase    leaves by
- *   open     `close` -> closed when all is sent; a refusal that says that nobody reads any more -> over; an error -> failed
- *   closed, over, failed: what is pushed is dropped
+ *   open     a refusal that says that nobody reads any more, or an error (`onFailed`) -> over
+ *   over     never: what is pushed is dropped
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ApiClient, isTransient } from "../client/api-client.ts";
@@ -58,11 +58,6 @@ export class InputPump {
   /** Resolves when everything is sent, nobody reads any more, or the writing has failed. */
   async drained(): Promise<void> {
     while (this.#sending !== undefined) await this.#sending;
-  }
-
-  /** Whether nobody reads any more: the command or terminal has ended, or its input was closed. */
-  get isOver(): boolean {
-    return this.#isOver;
   }
 
   async #send(): Promise<void> {
