@@ -846,6 +846,7 @@ create table workspace_execs (
   stdout_read_at timestamp with time zone,
   stderr_read_at timestamp with time zone,
   stdin_closed_at timestamp with time zone,
+  streams_removed_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   started_at timestamp with time zone,
   exited_at timestamp with time zone,
@@ -856,6 +857,7 @@ create table workspace_execs (
 ) with (fillfactor=75);
 CREATE INDEX workspace_execs_active ON public.workspace_execs USING btree (workspace_id) WHERE (state = ANY (ARRAY['queued'::text, 'materializing'::text, 'running'::text]));
 CREATE INDEX workspace_execs_by_age ON public.workspace_execs USING btree (workspace_id, created_at DESC, id DESC);
+CREATE INDEX workspace_execs_to_empty ON public.workspace_execs USING btree (exited_at) WHERE ((exited_at IS NOT NULL) AND (streams_removed_at IS NULL));
 
 create table workspace_materializations (
   id uuid not null,
@@ -908,6 +910,7 @@ create table workspace_ptys (
   output_read bigint not null default 0,
   output_read_at timestamp with time zone,
   input_cursor bigint not null default 0,
+  streams_removed_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   started_at timestamp with time zone,
   closed_at timestamp with time zone,
@@ -918,6 +921,7 @@ create table workspace_ptys (
 ) with (fillfactor=75);
 CREATE INDEX workspace_ptys_active ON public.workspace_ptys USING btree (workspace_id) WHERE (state = ANY (ARRAY['creating'::text, 'open'::text, 'resizing'::text, 'closing'::text]));
 CREATE INDEX workspace_ptys_by_age ON public.workspace_ptys USING btree (workspace_id, created_at DESC, id DESC);
+CREATE INDEX workspace_ptys_to_empty ON public.workspace_ptys USING btree (closed_at) WHERE ((closed_at IS NOT NULL) AND (streams_removed_at IS NULL));
 
 create table workspace_requests (
   id uuid not null,

@@ -86,7 +86,8 @@ export const errorRegistry = {
   },
   workspace_stream_cursor_expired: {
     status: 410,
-    message: "the stream's older output is gone (64 MiB are kept); read on from a later cursor",
+    message:
+      "the stream's older output is gone (64 MiB are kept, for some days after its end); read on from a later cursor",
   },
   workspace_materialization_not_runnable: {
     status: 409,

@@ -41,6 +41,9 @@ export interface DispatcherIntervals {
   readonly reservationKeepMs: number;
   readonly expireCopiesMs: number;
   readonly stopIdleMs: number;
+  readonly removeStreamsMs: number;
+  /** How long the streams of commands and terminals stay after their end. */
+  readonly streamKeepMs: number;
 }
 
 /** What an installation sets about live copies of workspaces; equal in control plane and dispatcher. */
@@ -77,6 +80,8 @@ export const defaultIntervals: DispatcherIntervals = {
   reservationKeepMs: 24 * 3_600_000,
   expireCopiesMs: 1_000,
   stopIdleMs: 1_000,
+  removeStreamsMs: 60_000,
+  streamKeepMs: 7 * 24 * 3_600_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

@@ -22,6 +22,7 @@ import { purgeArchivedLoop } from "./purge-archived.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { removeArtifactsLoop } from "./remove-artifacts.ts";
+import { removeStreamsLoop } from "./remove-streams.ts";
 import { repairSchedulesLoop } from "./repair-schedules.ts";
 import { ScheduleClock } from "./schedule-clock.ts";
 import { defaultScheduleSettings, type ScheduleSettings } from "./schedule-settings.ts";
@@ -87,6 +88,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }),
     expireCopiesLoop(context, { intervalMs: intervals.expireCopiesMs, lostAfterMs: copies.lostAfterMs }),
     stopIdleLoop(context, { intervalMs: intervals.stopIdleMs, idleStopMs: copies.idleStopMs }),
+    removeStreamsLoop(context, { intervalMs: intervals.removeStreamsMs, keepMs: intervals.streamKeepMs }),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

@@ -9,6 +9,7 @@ export {
   casUri,
   count,
   duration,
+  keepFor,
   postgresUrl,
   redisUrl,
   scheduleJitter,

@@ -39,6 +39,18 @@ export const duration = (byDefault: string, min: "0s" | "1ms" = "1ms") =>
       return z.NEVER;
     });
 
+/** `30m`, `720h`, `7d`; to milliseconds. Of any length: no timer runs for it. */
+export const keepFor = (byDefault: string) =>
+  z
+    .string()
+    .default(byDefault)
+    .transform((text, context) => {
+      const ms = parseDurationMs(text);
+      if (ms !== undefined) return ms;
+      context.addIssue({ code: "custom", message: "must be a duration like 30m, 720h or 7d" });
+      return z.NEVER;
+    });
+
 /** A whole number within bounds. */
 export const count = (byDefault: number, max: number) =>
   z

@@ -143,6 +143,8 @@ create table workspace_execs (
   stdout_read_at timestamptz,
   stderr_read_at timestamptz,
   stdin_closed_at timestamptz,
+  -- Long after its end nothing of its streams is kept.
+  streams_removed_at timestamptz,
   created_at timestamptz not null default now(),
   started_at timestamptz,
   exited_at timestamptz,
@@ -151,6 +153,8 @@ create table workspace_execs (
 create index workspace_execs_by_age on workspace_execs (workspace_id, created_at desc, id desc);
 create index workspace_execs_active on workspace_execs (workspace_id)
   where state in ('queued', 'materializing', 'running');
+create index workspace_execs_to_empty on workspace_execs (exited_at)
+  where exited_at is not null and streams_removed_at is null;
 
 create table workspace_ptys (
   id uuid primary key,
@@ -168,6 +172,7 @@ create table workspace_ptys (
   output_read bigint not null default 0,
   output_read_at timestamptz,
   input_cursor bigint not null default 0,
+  streams_removed_at timestamptz,
   created_at timestamptz not null default now(),
   started_at timestamptz,
   closed_at timestamptz,
@@ -175,6 +180,7 @@ create table workspace_ptys (
 ) with (fillfactor = 75);
 create index workspace_ptys_by_age on workspace_ptys (workspace_id, created_at desc, id desc);
 create index workspace_ptys_active on workspace_ptys (workspace_id) where state in ('creating', 'open', 'resizing', 'closing');
+create index workspace_ptys_to_empty on workspace_ptys (closed_at) where closed_at is not null and streams_removed_at is null;
 
 -- Byte streams of execs and ptys. No references: they go with their workspace, in pages (deletion/purge.ts).
 create table workspace_stream_chunks (

@@ -121,6 +121,7 @@ export interface WorkspacesSchema {
     stdout_read_at: NullableTimestamp;
     stderr_read_at: NullableTimestamp;
     stdin_closed_at: NullableTimestamp;
+    streams_removed_at: NullableTimestamp;
     created_at: DefaultTimestamp;
     started_at: NullableTimestamp;
     exited_at: NullableTimestamp;
@@ -142,6 +143,7 @@ export interface WorkspacesSchema {
     output_read: Generated<number>;
     output_read_at: NullableTimestamp;
     input_cursor: Generated<number>;
+    streams_removed_at: NullableTimestamp;
     created_at: DefaultTimestamp;
     started_at: NullableTimestamp;
     closed_at: NullableTimestamp;

@@ -30,7 +30,9 @@ import {
   type MaterializationRef,
   parkRun,
   pollWorkspaces,
+  readChunks,
   releaseMaterializations,
+  removeOldStreams,
   requestMaterialization,
   requestStop,
   resizePty,
@@ -493,6 +495,65 @@ describe("output", () => {
     const { rows } = await sql<{ bytes: number }>`select sum(octet_length(data))::bigint as bytes
       from workspace_stream_chunks where resource_id = ${created.id}`.execute(database.db);
     expect(rows[0]?.bytes).toBe(64 * 2 ** 20);
+  });
+
+  test("long after the end all of it goes, in pages, and readers are told from the first page on", async () => {
+    const copy = await up();
+    const old = await createdExec();
+    const items = Array.from({ length: 250 }, (_, at) => output(at + 1, old.id, at, "x"));
+    await appendItems(copy, items);
+    await writeStdin(database.db, scope, { workspaceId, id: old.id }, { offset: 0, data: Buffer.from("in") });
+    const exit = (number: number, id: string) =>
+      ({ kind: "exec.exited", number, exec_id: id, state: "exited", exit_code: 0 }) as const;
+    await appendItems(copy, [exit(251, old.id)]);
+    const fresh = await createdExec();
+    await appendItems(copy, [output(252, fresh.id, 0, "y"), exit(253, fresh.id)]);
+    const pty = await createPty(database.db, scope, workspaceId, { cols: 80, rows: 24 });
+    if (pty === undefined || pty === "stopping") throw new Error();
+    const typed = { ...output(255, pty.row.id, 0, "z"), stream: "output" } as const;
+    await appendItems(copy, [
+      { kind: "pty.opened", number: 254, pty_id: pty.row.id, pid: 9 },
+      typed,
+      { kind: "pty.closed", number: 256, pty_id: pty.row.id, state: "closed" },
+    ]);
+    const active = await createdExec();
+    await appendItems(copy, [output(257, active.id, 0, "w")]);
+    await sql`update workspace_execs set exited_at = now() - interval '1 hour' where id = ${old.id}`.execute(
+      database.db,
+    );
+    await sql`update workspace_ptys set closed_at = now() - interval '1 hour' where id = ${pty.row.id}`.execute(
+      database.db,
+    );
+    const sweep = () => removeOldStreams(database.db, { limit: 10, keepMs: 1_800_000 });
+    const read = (id: string, cursor: number) =>
+      readChunks(
+        database.db,
+        scope,
+        { workspaceId, id },
+        { stream: "stdout", cursor, limit: 500, maxBytes: 1e6 },
+      );
+    const left = async (id: string) => {
+      const { rows } = await sql`select from workspace_stream_chunks where resource_id = ${id}`.execute(
+        database.db,
+      );
+      return rows.length;
+    };
+    expect(await sweep()).toBe(true);
+    expect(await left(old.id)).toBe(51);
+    expect(await read(old.id, 0)).toMatchObject({ retained: 250, cursor: 250, isOver: true });
+    expect(await sweep()).toBe(false);
+    expect(await sweep()).toBe(false);
+    expect([await left(old.id), await left(pty.row.id)]).toEqual([0, 0]);
+    expect([await left(fresh.id), await left(active.id)]).toEqual([1, 1]);
+    expect(await read(fresh.id, 0)).toMatchObject({ retained: 0, cursor: 1 });
+    expect(await getPty(database.db, scope, { workspaceId, id: pty.row.id })).toMatchObject({
+      output_retained: 1,
+    });
+    const { rows } =
+      await sql`select from workspace_execs where id = ${old.id} and streams_removed_at is not null`.execute(
+        database.db,
+      );
+    expect(rows).toHaveLength(1);
   });
 });
 

@@ -1,5 +1,4 @@
 /** From environment variables to what the control plane takes; every problem at once. */
-import { parseDurationMs } from "@helmr/api";
 import { readConfig } from "@helmr/process";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
@@ -84,7 +83,7 @@ function controlPlaneConfig(values: Values): ControlPlaneConfig {
       idleStopMs: values.HELMR_WORKSPACE_IDLE_STOP,
       lostAfterMs: values.HELMR_WORKSPACE_LOST_AFTER,
       keptSystemVersions: values.HELMR_WORKSPACE_SYSTEM_VERSIONS,
-      deleteAfterMs: parseDurationMs(values.HELMR_WORKSPACE_DELETE_AFTER) ?? 0,
+      deleteAfterMs: values.HELMR_WORKSPACE_DELETE_AFTER,
       maxArchiveBytes: values.HELMR_WORKSPACE_UPLOAD_MIB * 2 ** 20,
     },
     magicLinkDebugUrls: values.HELMR_MAGIC_LINK_DEBUG_URLS,

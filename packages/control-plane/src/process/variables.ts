@@ -1,9 +1,9 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
-import { parseDurationMs } from "@helmr/api";
 import {
   casUri,
   count,
+  keepFor,
   logLevel,
   postgresUrl,
   redisUrl,
@@ -68,11 +68,6 @@ function isNetwork(text: string): boolean {
   );
 }
 
-/** Of any length: no timer runs for it. */
-const keepFor = z.string().refine((text) => parseDurationMs(text) !== undefined, {
-  error: "must be a duration like 30m or 720h",
-});
-
 const flag = z
   .enum(["true", "false", "1", "0"], { error: "must be true or false" })
   .transform((text) => text === "true" || text === "1");
@@ -111,9 +106,9 @@ export const controlVariables = {
   HELMR_WORKSPACE_SYSTEM_VERSIONS: count(50, 10_000).describe(
     "saved versions of a workspace that runs left behind and that are kept; what somebody saved, restored or uploaded stays",
   ),
-  HELMR_WORKSPACE_DELETE_AFTER: keepFor
-    .default("720h")
-    .describe("from archiving a workspace until its files are removed"),
+  HELMR_WORKSPACE_DELETE_AFTER: keepFor("720h").describe(
+    "from archiving a workspace until its files are removed",
+  ),
   HELMR_WORKSPACE_UPLOAD_MIB: count(1024, 1024 * 1024).describe(
     "of one upload into a workspace (a file, or an archive and the files in it)",
   ),

@@ -47,6 +47,7 @@ async function run(): Promise<void> {
       jitterMs: config.HELMR_SCHEDULE_JITTER,
     },
     logger,
+    intervals: { streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION },
     liveCopies: {
       idleStopMs: config.HELMR_WORKSPACE_IDLE_STOP,
       lostAfterMs: config.HELMR_WORKSPACE_LOST_AFTER,

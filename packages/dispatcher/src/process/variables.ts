@@ -3,6 +3,7 @@ import {
   casUri,
   count,
   duration,
+  keepFor,
   logLevel,
   postgresUrl,
   redisUrl,
@@ -35,6 +36,9 @@ export const dispatcherVariables = {
   HELMR_SCHEDULE_JITTER: scheduleJitter,
   HELMR_WORKSPACE_IDLE_STOP: workspaceIdleStop,
   HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,
+  HELMR_WORKSPACE_OUTPUT_RETENTION: keepFor("7d").describe(
+    "from the end of a command or terminal in a workspace until what it wrote and read is removed",
+  ),
   HELMR_LOG_LEVEL: logLevel,
 } as const;
 

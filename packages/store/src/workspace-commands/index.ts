@@ -26,3 +26,4 @@ export {
   type LiveQuestion,
   takeAnswer,
 } from "./requests.ts";
+export { removeOldStreams } from "./retention.ts";

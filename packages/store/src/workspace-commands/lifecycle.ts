@@ -25,6 +25,8 @@
  *   C5  Of output at most `streamRetentionBytes` and what the chunk at their beginning has before them are kept; `*_retained`
  *       is where the kept ones begin.
  *   C6  Nothing is written to a stream whose exec or pty has ended: its state is read with its last chunks.
+ *   C7  What ended long ago has no chunks: first `*_retained` is the cursor, then they go in pages, then streams_removed_at is
+ *       set (removeOldStreams).
  */
 import type { Selectable } from "kysely";
 import type { ExecState, PtyState, WorkspacesSchema } from "../schema-workspaces.ts";

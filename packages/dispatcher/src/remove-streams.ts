@@ -1,0 +1,15 @@
+/** What commands and terminals wrote is removed long after their end. */
+import { removeOldStreams } from "@helmr/store";
+import { type DispatcherContext, pageSize } from "./context.ts";
+import type { Loop } from "./loop.ts";
+
+export function removeStreamsLoop(
+  { db }: DispatcherContext,
+  { intervalMs, keepMs }: { readonly intervalMs: number; readonly keepMs: number },
+): Loop {
+  return {
+    name: "remove-streams",
+    intervalMs,
+    runPage: () => removeOldStreams(db, { limit: pageSize, keepMs }),
+  };
+}
