@@ -186,7 +186,6 @@ function continued(cursor: number, pieces: readonly { offset: number; data: Buff
   const added: Buffer[] = [];
   let at = cursor;
   for (const { offset, data } of pieces) {
-    if (offset + data.length <= at) continue;
     if (offset !== at) return "gap";
     added.push(data);
     at += data.length;
