@@ -16,8 +16,9 @@
 import { constants as os } from "node:os";
 import type { WorkspaceCommand } from "@helmr/api";
 import pLimit from "p-limit";
+import pRetry from "p-retry";
 import type { Logger } from "pino";
-import { type ControlPlaneClient, LeaseLostError } from "./control-plane-client.ts";
+import { type ControlPlaneClient, isFinal, LeaseLostError } from "./control-plane-client.ts";
 import { headOf, messageOf } from "./failure.ts";
 import type { CommandEnd, ExecHandle, PtyHandle } from "./guest-command-types.ts";
 import type { GuestCommands } from "./guest-commands.ts";
@@ -47,8 +48,11 @@ export interface LiveCopyOptions {
   readonly onActivity: () => void;
   /** The copy is lost, or nothing can be reported of it. */
   readonly onFailure: (error: unknown) => void;
+  /** Its lease is over. */
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** Before its end is told again. */
+  readonly awayPauseMs?: number;
 }
 
 type Command = WorkspaceCommand;
@@ -62,6 +66,9 @@ const maxInputBytesEver = 64 * 1024 * 1024;
 /** L4 */
 const graceMs = 2_000;
 const killLimitMs = 2_000;
+const defaultAwayPauseMs = 1_000;
+/** Longer than a lease: one that is confirmed while this is never answered is somebody's mistake. */
+const finishLimitMs = 10 * 60_000;
 const maxReads = 4;
 const errorLength = 4_000;
 
@@ -158,13 +165,24 @@ export class LiveCopy {
     this.#appends.abandon();
   }
 
-  /** Tell the control plane that the copy is gone; after `end`. Failures are logged: a copy nobody reports is lost in time. */
+  /**
+   * Tell the control plane that the copy is gone; after `end`. Told again while nobody answers, as long as the copy has its
+   * lease: a copy that nobody reports is lost in time, and what was saved would be called unsaved.
+   */
   async finish(
     outcome: Parameters<ControlPlaneClient["finishMaterialization"]>[1]["outcome"],
   ): Promise<void> {
-    const { client, signal, logger } = this.#options;
+    const { client, signal, logger, awayPauseMs = defaultAwayPauseMs } = this.#options;
+    const body = { fencing: this.fencing, outcome };
     try {
-      await client.finishMaterialization(this.materializationId, { fencing: this.fencing, outcome }, signal);
+      await pRetry(() => client.finishMaterialization(this.materializationId, body, signal), {
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: awayPauseMs,
+        factor: 1,
+        maxRetryTime: finishLimitMs,
+        shouldRetry: ({ error }) => !isFinal(error),
+        signal,
+      });
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, "the end of a live copy was not reported");
     }
