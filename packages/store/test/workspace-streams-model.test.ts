@@ -181,7 +181,7 @@ function append(texts: readonly string[], shift: number): Step {
   };
 }
 
-/** The pieces that are new to a stream that stands at `cursor`. */
+/** The pieces, when they go on where a stream stands at `cursor`. */
 function continued(cursor: number, pieces: readonly { offset: number; data: Buffer }[]): Buffer[] | "gap" {
   const added: Buffer[] = [];
   let at = cursor;
