@@ -55,12 +55,13 @@ export interface WorkspacesOptions {
   readonly dir: string;
   readonly artifacts: ArtifactStore;
   readonly loopDevices: () => Promise<boolean>;
+  /** Clean disks are removed, the longest unused first, while less than this part of the file system is free. Default 0.1. */
+  readonly freeShare?: number;
 }
 
 /** Restores at a time: each keeps a thread and the object store busy. */
 const restores = 2;
-/** Clean disks are removed, the longest unused first, while less than this part of the file system is free. */
-const freeShare = 0.1;
+const defaultFreeShare = 0.1;
 
 export class Workspaces {
   readonly #options: WorkspacesOptions;
@@ -258,7 +259,7 @@ export class Workspaces {
 
   async #hasRoom(): Promise<boolean> {
     const { bavail, blocks } = await statfs(this.#disksDir);
-    return bavail >= blocks * freeShare;
+    return bavail >= blocks * (this.#options.freeShare ?? defaultFreeShare);
   }
 
   async #leastRecentlyUsed(): Promise<string[]> {

@@ -27,9 +27,9 @@ afterEach(async () => {
 
 const artifacts = () => createFolderStore(join(folder, "artifacts"));
 /** Folders for disks: what is tested here is the same for both kinds. */
-function create(): Workspaces {
+function create(options: { readonly freeShare?: number } = {}): Workspaces {
   const loopDevices = async () => false;
-  return new Workspaces({ dir: join(folder, "workspaces"), artifacts: artifacts(), loopDevices });
+  return new Workspaces({ dir: join(folder, "workspaces"), artifacts: artifacts(), loopDevices, ...options });
 }
 
 const open = (base: VersionRef | undefined, isHere: boolean): Promise<MountedDisk> =>
@@ -115,4 +115,23 @@ it("trusts no clean disk after the host was started anew, and keeps one with cha
   workspaces = create();
   await workspaces.recover();
   expect(await readdir(join(folder, "workspaces/disks"))).toEqual([other]);
+});
+
+it("makes room by removing clean disks that nobody uses, and no others", async () => {
+  const base = await version("first");
+  const [clean, changed, used] = [randomUUID(), randomUUID(), randomUUID()];
+  for (const workspace of [clean, changed, used]) {
+    await workspaces.use(workspace, async () =>
+      workspaces.close(await workspaces.open(workspace, spec, { base, isHere: false, reach })),
+    );
+    await workspaces.note(workspace, base, workspace !== changed);
+  }
+  workspaces = create({ freeShare: 2 });
+  await workspaces.use(used, async () => {
+    const disk = await workspaces.createFresh(spec);
+    expect(
+      (await readdir(join(folder, "workspaces/disks"))).filter((name) => !name.startsWith("fresh-")).sort(),
+    ).toEqual([changed, used].sort());
+    await workspaces.discard(disk);
+  });
 });
