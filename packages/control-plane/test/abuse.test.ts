@@ -5,8 +5,10 @@ import { createMailer } from "@helmr/control-plane";
 import { seedTask } from "@helmr/store/testing";
 import { pino } from "pino";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { registerLiveWorker } from "./support/live-worker.ts";
 import { type Answer, startTestServer, type TestServer, type TestServerOptions } from "./support/server.ts";
 import { openStream } from "./support/sse.ts";
+import { unlimited } from "./support/unlimited.ts";
 
 let server: TestServer;
 afterEach(() => server.stop());
@@ -140,6 +142,27 @@ describe("streams", () => {
       { timeout: 30_000, interval: 100 },
     );
     await Promise.all([...streams, other, again].map((stream) => stream.close()));
+  });
+
+  it("and requests that wait for a live copy are counted alike: one key's do not keep out others'", async () => {
+    await start({ maxStreamsPerActor: 2, rateLimits: unlimited });
+    await seedTask(server.db, server.scope);
+    const worker = await registerLiveWorker(server);
+    const { body } = await server.request("POST", "/workspaces", { sandbox_id: "box" });
+    const path = `/workspaces/${body.workspace.id}`;
+    await server.request("POST", `${path}/materialize`, {});
+    const copy = await worker.bringUp();
+    await server.request("POST", `${path}/stop`, {});
+    const exec = () => server.request("POST", `${path}/execs`, { command: ["true"] });
+    const waiting = [exec(), exec(), exec()];
+    expectRefused(await Promise.race(waiting));
+    const member = await server.newMember("developer");
+    const request = { key: member.token };
+    const others = server.request("POST", `${server.prefix}${path}/execs`, { command: ["true"] }, request);
+    await copy.finish({ status: "stopped" });
+    const statuses = (await Promise.all([...waiting, others])).map(({ status }) => status);
+    // One of them got the writer's place, the others were told so.
+    expect(statuses.sort()).toEqual([201, 409, 409, 429]);
   });
 });
 

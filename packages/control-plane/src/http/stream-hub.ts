@@ -78,7 +78,7 @@ export class StreamHub {
   readonly #limits: StreamLimits;
   readonly #closing: AbortSignal;
   readonly #open = new Set<Promise<void>>();
-  /** How many of `#open` are whose; nobody who has none. */
+  /** How many of `#open` and of what is reserved are whose; nobody who has none. */
   readonly #openByActor = new Map<string, number>();
   #reserved = 0;
 
@@ -102,13 +102,18 @@ export class StreamHub {
     return answered;
   }
 
-  /** A place among the streams for a request that is answered later, until disposed. Throws as `stream` does. */
-  reserve(): Disposable {
+  /**
+   * A place among the streams for a request that is answered later, until disposed. Throws as `stream` does; with `actor` it
+   * is also one of this actor's.
+   */
+  reserve(actor?: Actor): Disposable {
     this.#requireRoom();
+    const ended = actor && this.#countActor(actor);
     this.#reserved += 1;
     return {
       [Symbol.dispose]: () => {
         this.#reserved -= 1;
+        ended?.();
       },
     };
   }

@@ -26,7 +26,7 @@ type MaterializationHandlers = Pick<
 
 type MaterializeCall = Pick<
   Parameters<MaterializationHandlers["materializeWorkspace"]>[0],
-  "scope" | "params" | "reply" | "stillAllowed"
+  "actor" | "scope" | "params" | "reply" | "stillAllowed"
 >;
 
 export function materializationHandlers(context: Context): MaterializationHandlers {
@@ -101,7 +101,7 @@ async function capture(
 
 async function answerOf(
   context: Context,
-  call: Pick<Call<{ access: { kind: "environment" } }>, "reply" | "scope" | "stillAllowed">,
+  call: Pick<Call<{ access: { kind: "environment" } }>, "actor" | "reply" | "scope" | "stillAllowed">,
   { requestId, requested }: RequestedCapture,
 ): Promise<string> {
   if (requestId === undefined) throw codedError("workspace_not_live");

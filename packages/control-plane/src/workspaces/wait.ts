@@ -1,11 +1,13 @@
 /** Requests that wait for a live copy: until it is gone, or until its worker has answered. */
 import { ApiError } from "@helmr/api";
+import type { Actor } from "@helmr/store";
 import type { FastifyReply } from "fastify";
 import type { Context } from "../context.ts";
 import { slowPollMs, WakeUp } from "../http/wake-up.ts";
 
 /** The caller of a request that waits: asked again whether it may, and noticed when it hangs up. */
 export interface WaitingCall {
+  readonly actor: Actor;
   readonly reply: FastifyReply;
   stillAllowed(): Promise<boolean>;
 }
@@ -23,7 +25,7 @@ export interface Waiting<T> {
 /** How often a caller who waits is asked again whether it may. */
 const askAgainMs = 1000;
 
-/** The first answer there is. Takes a place among the streams while it waits; 503 when it takes too long. */
+/** The first answer there is. Takes a place among the streams while it waits; 503 when it takes too long, 429 when too many of the actor's wait. */
 export async function waitFor<T>(context: Context, call: WaitingCall, waiting: Waiting<T>): Promise<T> {
   const endMs = performance.now() + waiting.waitMs;
   const gone = new AbortController();
@@ -33,7 +35,7 @@ export async function waitFor<T>(context: Context, call: WaitingCall, waiting: W
   using wakeUp = new WakeUp(context.bus, waiting.topic, signal);
   const first = await waiting.attempt();
   if (first !== undefined) return first;
-  using _place = context.streams.reserve();
+  using _place = context.streams.reserve(call.actor);
   let lastAskedMs = performance.now();
   for (;;) {
     const leftMs = endMs - performance.now();
