@@ -361,6 +361,30 @@ describe("a silent worker", () => {
   });
 });
 
+test("a copy whose sandbox is gone is nobody's and fails with the next sweep; others are taken beside it", async () => {
+  const created = await createdExec();
+  const id = created.materialization_id ?? "";
+  await sql`update workspace_materializations set deployment_sandbox_id = gen_random_uuid() where id = ${id}`.execute(
+    database.db,
+  );
+  const gone = workspaceId;
+  ({ workspaceId } = await seedSession(database.db, scope, task));
+  await request();
+  expect((await claim()).map((copy) => copy.workspace_id)).toEqual([workspaceId]);
+  const ended = await expireMaterializations(database.db, { limit: 10, lostAfterMs });
+  expect(ended).toMatchObject([{ materializationId: id, state: "failed", execIds: [created.id] }]);
+  const row = await getMaterialization(database.db, scope, { workspaceId: gone, id });
+  expect(row).toMatchObject({
+    state: "failed",
+    claim_attempt: 0,
+    error: code("deployment_sandbox_artifact_missing"),
+  });
+  expect(await getExec(database.db, scope, { workspaceId: gone, id: created.id })).toMatchObject({
+    state: "failed",
+    error: code("deployment_sandbox_artifact_missing"),
+  });
+});
+
 describe("execs", () => {
   test("one writer at a time: of two at once one is made, a terminal is refused, too", async () => {
     const made = await Promise.allSettled([exec(), exec()]);

@@ -12,7 +12,7 @@
  */
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
-import { activeRun } from "./lifecycle.ts";
+import { activeRun, hasSandbox } from "./lifecycle.ts";
 
 export interface ClaimMaterializations {
   readonly workerInstanceId: string;
@@ -58,11 +58,14 @@ export async function claimMaterializations(
   });
 }
 
-/** Unsaved files keep a workspace at its worker while that one lives. */
+/**
+ * Unsaved files keep a workspace at its worker while that one lives. A copy whose sandbox is gone is nobody's: it fails
+ * (expireMaterializations).
+ */
 function candidates({ workerInstanceId, limit }: ClaimMaterializations) {
   return sql<{ workspace_id: string }>`
     select m.workspace_id from workspace_materializations m join workspaces w on w.id = m.workspace_id
-    where m.state = 'requested'
+    where m.state = 'requested' and ${hasSandbox}
       and (m.claim_attempt = 0 or m.updated_at <= now() - m.claim_attempt * interval '1 second')
       and (w.worker_instance_id is null or w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'
@@ -98,7 +101,7 @@ async function take(
   const { rows } = await sql<ClaimedMaterialization>`
     with free as materialized (
       select m.id from workspace_materializations m where m.workspace_id = any (${workspaceIds}::uuid[])
-        and m.state = 'requested' order by m.id for update skip locked
+        and m.state = 'requested' and ${hasSandbox} order by m.id for update skip locked
     ), claimed as (
       update workspace_materializations m set state = 'materializing', worker_instance_id = ${workerInstanceId},
         lease_id = gen_random_uuid(), fencing_generation = m.fencing_generation + 1, claim_attempt = m.claim_attempt + 1,

@@ -1,8 +1,15 @@
 /** What time does to live copies. Called by the dispatcher's loops and when a worker registers anew, in pages. */
+import { codedError } from "@helmr/api";
 import { sql } from "kysely";
 import { type Queryable, type Tx, transaction } from "../database.ts";
 import { endMaterialization, type MaterializationEnd } from "./end.ts";
-import { type EndedMaterialization, hasNoWriter, heldByRun, type MaterializationRow } from "./lifecycle.ts";
+import {
+  type EndedMaterialization,
+  hasNoWriter,
+  hasSandbox,
+  heldByRun,
+  type MaterializationRow,
+} from "./lifecycle.ts";
 import { inWorkspace } from "./lock.ts";
 import { attachToRun, type RequestedMaterialization } from "./request.ts";
 import { type StopResult, stopLocked } from "./stop.ts";
@@ -18,13 +25,14 @@ export interface ExpireMaterializations {
 interface Expiring extends MaterializationRow {
   readonly run_status: string | null;
   readonly held: boolean;
+  readonly has_sandbox: boolean;
   /** The run waits for a worker that restores it. */
   readonly is_to_resume: boolean | null;
 }
 
 /**
  * Up to `limit` live copies end: silent workers' are lost, those of runs that let go of their lease are over with it, and
- * requested ones, or those of parked runs to resume, that nobody takes fail.
+ * requested ones, or those of parked runs to resume, that nobody takes fail, as do those whose sandbox is gone.
  */
 export async function expireMaterializations(
   db: Queryable,
@@ -48,7 +56,7 @@ function isOver({ lostAfterMs, workerInstanceId }: ExpireMaterializations) {
   const silence = sql`${lostAfterMs}::float8 * interval '1 millisecond'`;
   return sql<boolean>`(
     (m.run_id is null and m.state <> 'requested' and m.reservation_expires_at <= now())
-    or (m.state = 'requested' and m.updated_at <= now() - ${silence})
+    or (m.state = 'requested' and (m.updated_at <= now() - ${silence} or not ${hasSandbox}))
     or (m.run_id is not null and m.state <> 'restoring' and not ${heldByRun})
     or (m.state = 'restoring' and not exists (select from runs r where r.id = m.run_id
       and (r.status = 'running' or r.execution_status in ('resume_queued', 'waiting'))))
@@ -67,6 +75,7 @@ async function expire(
   if (locked.rows.length === 0) return undefined;
   const { rows } = await sql<Expiring>`
     select m.*, (select r.status from runs r where r.id = m.run_id) as run_status, ${heldByRun} as held,
+      ${hasSandbox} as has_sandbox,
       (select r.execution_status = 'resume_queued' from runs r where r.id = m.run_id) as is_to_resume
     from workspace_materializations m where m.id = ${id} and m.ended_at is null and ${isOver(input)}
     for update of m skip locked`.execute(tx);
@@ -86,6 +95,10 @@ function endOf(row: Expiring): MaterializationEnd {
       state: "failed",
       error: { code: "workspace_materialization_not_runnable", message: nobodyRestoredIt },
     };
+  }
+  if (row.state === "requested" && !row.has_sandbox) {
+    const code = "deployment_sandbox_artifact_missing";
+    return { state: "failed", error: { code, message: codedError(code).message } };
   }
   if (row.state === "requested") {
     const error = (row.error ?? {}) as { message?: string };

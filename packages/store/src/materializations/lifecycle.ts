@@ -7,7 +7,7 @@
  *   state           enters by                          leaves by
  *   requested       requestMaterialization;            claimMaterializations, requestStop (ends at once),
  *                   finishMaterialization of a start   attachRequested (a run has the workspace by now),
- *                   that failed, twice at most         expireMaterializations (nobody took it)
+ *                   that failed, twice at most         expireMaterializations (nobody took it, or nobody can)
  *   materializing   claimMaterializations              startMaterialization, requestStop, finishMaterialization, expire...
  *   running         startMaterialization               requestStop, finishMaterialization, expireMaterializations
  *   stopping        requestStop                        finishMaterialization, expireMaterializations
@@ -69,6 +69,10 @@ export const heldByRun = sql<boolean>`(m.run_id is null or exists (
 
 /** Of a workspace at most one run is one of these: it has the files. `r` is the run. */
 export const activeRun = sql<boolean>`(r.status in ('running', 'waiting') or r.execution_status = 'resume_queued')`;
+
+/** Of row `m`: the sandbox that it is brought up from is there. */
+export const hasSandbox = sql<boolean>`(exists (
+  select from deployment_sandboxes s where s.id = m.deployment_sandbox_id))`;
 
 /** Of workspace `w`: no exec or pty is active. */
 export const hasNoWriter = sql<boolean>`(
