@@ -1,6 +1,6 @@
 /** Live copies of workspaces and what is done in them: who wins each race, what ends with what. */
 import { sql } from "kysely";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   type ActingScope,
   acknowledgeCommands,
@@ -360,6 +360,33 @@ describe("a silent worker", () => {
     expect(rows).toEqual([{ dirty_state: "clean" }]);
   });
 });
+
+test.each(["workspaces", "workspace_materializations"])(
+  "registering anew waits for what somebody has locked just now: %s",
+  async (table) => {
+    const copy = await up();
+    const id = table === "workspaces" ? workspaceId : copy.materializationId;
+    const input = { limit: 10, lostAfterMs, workerInstanceId: workers[0] };
+    const { locked, release } = {
+      locked: Promise.withResolvers<void>(),
+      release: Promise.withResolvers<void>(),
+    };
+    const holder = transaction(database.db, async (tx) => {
+      await sql`select from ${sql.table(table)} where id = ${id} for update`.execute(tx);
+      locked.resolve();
+      await release.promise;
+    });
+    await locked.promise;
+    const ended = expireMaterializations(database.db, input);
+    const isWaiting = async () => {
+      const { rows } = await sql`select from pg_locks where not granted`.execute(database.db);
+      return rows.length > 0;
+    };
+    await vi.waitUntil(isWaiting, { timeout: 20_000, interval: 20 }).finally(() => release.resolve());
+    await holder;
+    expect(await ended).toMatchObject([{ materializationId: copy.materializationId, state: "lost" }]);
+  },
+);
 
 test("a copy whose sandbox is gone is nobody's and fails with the next sweep; others are taken beside it", async () => {
   const created = await createdExec();

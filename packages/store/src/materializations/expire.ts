@@ -18,7 +18,10 @@ export interface ExpireMaterializations {
   readonly limit: number;
   /** A requested copy that no worker took for so long fails. */
   readonly lostAfterMs: number;
-  /** All copies of its own of this worker: it registers anew, so it has none of them. */
+  /**
+   * All copies of its own of this worker: it registers anew, so it has none of them. Those that somebody has locked are
+   * waited for, as long as a statement may take: nobody comes by again.
+   */
   readonly workerInstanceId?: string | undefined;
 }
 
@@ -70,15 +73,16 @@ async function expire(
   input: ExpireMaterializations,
   { id, workspace_id }: { readonly id: string; readonly workspace_id: string },
 ): Promise<EndedMaterialization | undefined> {
+  const ifLocked = input.workerInstanceId === undefined ? sql`skip locked` : sql``;
   const locked =
-    await sql`select from workspaces where id = ${workspace_id} for no key update skip locked`.execute(tx);
+    await sql`select from workspaces where id = ${workspace_id} for no key update ${ifLocked}`.execute(tx);
   if (locked.rows.length === 0) return undefined;
   const { rows } = await sql<Expiring>`
     select m.*, (select r.status from runs r where r.id = m.run_id) as run_status, ${heldByRun} as held,
       ${hasSandbox} as has_sandbox,
       (select r.execution_status = 'resume_queued' from runs r where r.id = m.run_id) as is_to_resume
     from workspace_materializations m where m.id = ${id} and m.ended_at is null and ${isOver(input)}
-    for update of m skip locked`.execute(tx);
+    for update of m ${ifLocked}`.execute(tx);
   const row = rows[0];
   return row === undefined ? undefined : await endMaterialization(tx, row, endOf(row));
 }
