@@ -13,14 +13,14 @@
  *      and what goes beyond `maxInputBytesEver` ends the command it is for.
  *  L4  `end` gives what runs a chance: SIGTERM (a terminal: SIGHUP), a grace, and only then SIGKILL.
  */
-import { constants as os } from "node:os";
 import type { WorkspaceCommand } from "@helmr/api";
 import pLimit from "p-limit";
 import pRetry from "p-retry";
 import type { Logger } from "pino";
+import { execEnd, isSignal, maxEndText, ptyEnd } from "./command-ends.ts";
 import { type ControlPlaneClient, isFinal, LeaseLostError } from "./control-plane-client.ts";
 import { headOf, messageOf } from "./failure.ts";
-import type { CommandEnd, ExecHandle, PtyHandle } from "./guest-command-types.ts";
+import type { ExecHandle, PtyHandle } from "./guest-command-types.ts";
 import type { GuestCommands } from "./guest-commands.ts";
 import { LiveFilesError, readLiveFiles } from "./live-files.ts";
 import { WorkspaceAppends } from "./workspace-appends.ts";
@@ -70,7 +70,6 @@ const defaultAwayPauseMs = 1_000;
 /** Longer than a lease: one that is confirmed while this is never answered is somebody's mistake. */
 const finishLimitMs = 10 * 60_000;
 const maxReads = 4;
-const errorLength = 4_000;
 
 export class LiveCopy {
   readonly materializationId: string;
@@ -254,7 +253,11 @@ export class LiveCopy {
           onStarted: (pid) => this.#appends.push({ kind: "exec.started", exec_id: id, pid }),
           onOutput: (stream, data) => this.#appends.output(id, stream, data),
           onExited: (end) => {
-            this.#appends.push({ kind: "exec.exited", exec_id: id, ...this.#execEnd(id, end) });
+            this.#appends.push({
+              kind: "exec.exited",
+              exec_id: id,
+              ...execEnd(end, this.#running.get(id)?.isSignalled === true),
+            });
             this.#forget(id);
           },
         },
@@ -298,7 +301,7 @@ export class LiveCopy {
 
   /** It is not started, and its users are told why. */
   #refuse(command: Command, reason: string): void {
-    const error = { message: headOf(reason, errorLength) };
+    const error = { message: headOf(reason, maxEndText) };
     if (command.kind === "exec.start")
       this.#appends.push({ kind: "exec.exited", exec_id: command.exec_id, state: "failed", error });
     else if (command.kind === "pty.start")
@@ -343,24 +346,6 @@ export class LiveCopy {
     }
   }
 
-  #execEnd(id: string, end: CommandEnd) {
-    const isAsked = this.#running.get(id)?.isSignalled === true;
-    switch (end.kind) {
-      case "exited":
-        return { state: "exited", exit_code: end.code } as const;
-      case "signalled":
-        return {
-          state: isAsked ? "terminated" : "exited",
-          signal: headOf(end.signal, 32),
-          ...exitCodeOf(end.signal),
-        } as const;
-      case "failed":
-        return { state: "failed", error: { message: headOf(end.error, errorLength) } } as const;
-      case "lost":
-        return { state: "terminated", error: { message: headOf(end.reason, errorLength) } } as const;
-    }
-  }
-
   /** Undefined: what was done has answered it. */
   async #answer(
     requestId: string,
@@ -373,7 +358,7 @@ export class LiveCopy {
       answer = done === undefined ? undefined : { status: "done", ...done };
     } catch (error) {
       const code = error instanceof LiveFilesError ? error.code : "failed";
-      answer = { status: "failed", result: { code, message: headOf(messageOf(error), errorLength) } };
+      answer = { status: "failed", result: { code, message: headOf(messageOf(error), maxEndText) } };
     }
     if (answer === undefined || signal.aborted) return;
     const { data, ...rest } = answer;
@@ -396,23 +381,6 @@ export class LiveCopy {
     this.drop();
     this.#options.onFailure(error);
   }
-}
-
-function ptyEnd(end: CommandEnd) {
-  if (end.kind === "failed")
-    return { state: "failed", error: { message: headOf(end.error, errorLength) } } as const;
-  if (end.kind === "lost")
-    return { state: "closed", error: { message: headOf(end.reason, errorLength) } } as const;
-  return { state: "closed" } as const;
-}
-
-function isSignal(name: string): name is NodeJS.Signals {
-  return Object.hasOwn(os.signals, name);
-}
-
-/** As a shell says it: 128 and the signal's number. */
-function exitCodeOf(signal: string): { exit_code?: number } {
-  return isSignal(signal) ? { exit_code: 128 + os.signals[signal] } : {};
 }
 
 async function within(promise: Promise<unknown>, limitMs: number): Promise<boolean> {
