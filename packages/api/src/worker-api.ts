@@ -104,6 +104,8 @@ export const runAssignment = z.strictObject({
   active_ms: z.int().nonnegative(),
   /** This worker had the workspace last; else what it may have on its disk is old, and must go. */
   workspace_is_here: z.boolean(),
+  /** The workspace is not called clean: a save is recorded also when it finds nothing changed. */
+  workspace_is_dirty: z.boolean().optional(),
   /** The workspace's files, unless the worker's own disk holds this version; absent: an empty workspace. */
   base_version: versionRef.optional(),
   /** Set: restore this checkpoint instead of starting the task. */

@@ -58,6 +58,8 @@ export const materializationAssignment = z.strictObject({
   base_version: versionRef.optional(),
   /** This worker had the workspace last: changes on its disk that could not be saved count. */
   workspace_is_here: z.boolean().optional(),
+  /** The workspace is not called clean: a save is recorded also when it finds nothing changed. */
+  workspace_is_dirty: z.boolean().optional(),
   /** Unconfirmed for that long it may be lost: longer than a run's lease, for what was not saved would be lost with it. */
   lease_duration_ms: z.int().positive().optional(),
 });

@@ -290,7 +290,12 @@ class Materialization {
     readonly isFinal: boolean;
     readonly tries: number;
   }): Promise<void> {
-    const { workspace_id: workspaceId, lease_id: leaseId, fencing } = this.#assignment;
+    const {
+      workspace_id: workspaceId,
+      lease_id: leaseId,
+      fencing,
+      workspace_is_dirty: isDirty,
+    } = this.#assignment;
     const disk = this.#disk;
     if (disk === undefined) throw new Error("the live copy is not up yet");
     await this.#options.saver.save({
@@ -299,6 +304,7 @@ class Materialization {
       leaseId,
       fencing,
       exclude: [],
+      isDirty: isDirty === true,
       reach: this.#reach,
       signal: this.#abandoned.signal,
       ...options,

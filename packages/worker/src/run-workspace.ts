@@ -156,10 +156,12 @@ export class RunWorkspace {
   }
 
   async #saveAtEnd(isQuiet: boolean): Promise<string | undefined> {
+    const { run } = this.#options;
     const guest = this.#guest?.guest;
     if (guest === undefined) return undefined;
     // The common case costs one look into an empty folder, and the report does not wait for the guest's end.
-    if (isQuiet && (await this.#options.saver.isNothingToSave(guest.disk))) return undefined;
+    if (isQuiet && run.workspace_is_dirty !== true && (await this.#options.saver.isNothingToSave(guest.disk)))
+      return undefined;
     await guest.session.destroy(); // R2
     await this.#save({ reason: "run", isFinal: true, tries: saveTries });
     return undefined;
@@ -187,6 +189,7 @@ export class RunWorkspace {
       leaseId: run.lease_id,
       fencing: run.fencing,
       exclude: excluded,
+      isDirty: run.workspace_is_dirty === true,
       reach,
       ...options,
       signal: options.signal === undefined ? signal : AbortSignal.any([signal, options.signal]),

@@ -10,7 +10,8 @@
  *
  *  S1  One save of a workspace at a time; each goes on from the version that the one before it made.
  *  S2  The disk counts as clean only after a save with no guest on it was recorded, or found nothing to save.
- *  S3  An empty workspace that was never saved costs one look into its folder, an unchanged one a scan: neither is recorded.
+ *  S3  An empty workspace that was never saved costs one look into its folder, an unchanged one a scan: neither is recorded,
+ *      but where the workspace is not called clean, which the recorded version makes it.
  *  S4  A save that failed is tried again while the lease lives, `tries` times at most; a version that is damaged or missing
  *      in the store is not relied on the second time.
  */
@@ -44,6 +45,8 @@ export interface WorkspaceSave {
   readonly exclude: readonly string[];
   /** No guest is on the disk, and none will be before the next `open` (S2). */
   readonly isFinal: boolean;
+  /** The workspace is not called clean (S3). */
+  readonly isDirty: boolean;
   /** Default 1. */
   readonly tries?: number;
   readonly reach: ReachPoint;
@@ -92,7 +95,7 @@ export class WorkspaceSaver {
 
   async #save(request: WorkspaceSave): Promise<SavedWorkspace> {
     const { disk, signal, tries = 1 } = request;
-    if (request.reason !== "request" && (await this.isNothingToSave(disk)))
+    if (request.reason !== "request" && !request.isDirty && (await this.isNothingToSave(disk)))
       return { version: undefined, skipped: [] }; // S3
     let isPreviousSound = true;
     for (let tried = 1; ; tried += 1) {
@@ -131,7 +134,8 @@ export class WorkspaceSaver {
       signal,
     });
     await reach("save.stored");
-    const isSame = saved.unchanged && previous !== undefined && request.reason !== "request";
+    const mustRecord = request.reason === "request" || request.isDirty; // S3
+    const isSame = saved.unchanged && previous !== undefined && !mustRecord;
     const version = isSame
       ? previous
       : await client.recordVersion(leaseId, this.#body(request, saved, performance.now() - from), signal);

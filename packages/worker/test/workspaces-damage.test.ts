@@ -89,6 +89,8 @@ it("says what is lost when the worker with unsaved files is gone, and goes on fr
   storeFails = false;
   const next = await workspace.run("writes", { reads: ["a"] });
   expect((await system.finished(next)).output.found).toEqual({ a: "saved" });
+  // It changed nothing, and its save says all the same that nothing is missing any more.
+  expect(await workspace.row()).toMatchObject({ dirty_state: "clean" });
 });
 
 it("a failed save of a live copy says that changes are lost, and the workspace goes on", async () => {
@@ -104,6 +106,7 @@ it("a failed save of a live copy says that changes are lost, and the workspace g
   storeFails = false;
   expect(await workspace.sh("cat a")).toBe("1\n");
   await workspace.stop();
+  expect(await workspace.row()).toMatchObject({ dirty_state: "clean" });
 });
 
 it("starts again with the files of a checkpoint that can never be restored", async () => {

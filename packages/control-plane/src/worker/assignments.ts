@@ -150,6 +150,7 @@ function assignment(
     max_duration_seconds: run.max_duration_seconds,
     active_ms: run.active_ms,
     workspace_is_here: run.workspace_is_here,
+    ...(run.workspace_is_dirty ? { workspace_is_dirty: true } : {}),
     ...(resume === undefined ? baseVersionOf(run) : { resume: resumeOf(resume) }),
     secrets: definition.secrets.map((placement) => ({ placement, value: values.get(placement.name) ?? "" })),
   };
@@ -216,6 +217,7 @@ export function materializationAssignment(
     environment_id: copy.environment_id,
     deployment_id: copy.deployment_id,
     workspace_is_here: copy.is_here,
+    ...(copy.is_dirty ? { workspace_is_dirty: true } : {}),
     lease_duration_ms: Math.max(1, Math.floor(lostAfterMs * certainShare)),
     sandbox: copy.sandbox as BuiltSandbox,
     ...(versionId === null || digest === null

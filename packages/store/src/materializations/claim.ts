@@ -35,6 +35,8 @@ export interface ClaimedMaterialization {
   readonly manifest_digest: string | null;
   /** The worker had the workspace last, and what it has on its disk counts. */
   readonly is_here: boolean;
+  /** What the workspace was not called clean for ends with the next save. */
+  readonly is_dirty: boolean;
 }
 
 /** How long the worker that had the workspace before has the first right to it. */
@@ -121,7 +123,8 @@ async function take(
     )
     select c.id, c.environment_id, c.workspace_id, s.deployment_id, c.lease_id, c.fencing_generation as fencing,
       s.definition as sandbox, c.base_version_id, v.manifest_digest,
-      coalesce(w.worker_instance_id = ${workerInstanceId} and w.dirty_state <> 'dirty_state_lost', false) as is_here
+      coalesce(w.worker_instance_id = ${workerInstanceId} and w.dirty_state <> 'dirty_state_lost', false) as is_here,
+      w.dirty_state <> 'clean' as is_dirty
     from claimed c join workspaces w on w.id = c.workspace_id join deployment_sandboxes s on s.id = c.deployment_sandbox_id
     left join workspace_versions v on v.id = c.base_version_id order by c.created_at`.execute(tx);
   return rows;

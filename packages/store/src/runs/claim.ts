@@ -49,6 +49,8 @@ export interface ClaimedRun {
   readonly active_ms: number;
   /** The worker had the workspace last; else what it may have of it on its disk is old. */
   readonly workspace_is_here: boolean;
+  /** What it was not called clean for ends with the next save. */
+  readonly workspace_is_dirty: boolean;
   readonly workspace_state: WorkspaceState;
   /** The files to start with; null: none. */
   readonly base_version_id: string | null;
@@ -220,11 +222,11 @@ function claimStatement(kind: ClaimKind, limit: number): Statement<ClaimParamete
     )
     select claimed.id, claimed.environment_id, claimed.project_id, session_id, deployment_id, deployment_task_id,
       deployment_version, workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id,
-      active_ms, coalesce(w.is_here, false) as workspace_is_here, w.state as workspace_state, w.current_version_id as base_version_id,
+      active_ms, coalesce(w.is_here, false) as workspace_is_here, w.is_dirty as workspace_is_dirty, w.state as workspace_state, w.current_version_id as base_version_id,
       w.manifest_digest as base_manifest_digest, payload, metadata::text, ${commitSoon}
     from claimed cross join lateral (
       select w.state, w.worker_instance_id = ${p("workerInstanceId")} and w.dirty_state <> 'dirty_state_lost' as is_here,
-        w.current_version_id,
+        w.dirty_state <> 'clean' as is_dirty, w.current_version_id,
         (select v.manifest_digest from workspace_versions v where v.id = w.current_version_id) as manifest_digest
       from workspaces w where w.id = claimed.workspace_id limit 1 for no key update) w
     order by priority desc, available_at, claimed.id`;
