@@ -28,6 +28,7 @@ import {
   getRun,
   killExec,
   type MaterializationRef,
+  noteWaitingForWorkspace,
   parkRun,
   pollWorkspaces,
   readChunks,
@@ -654,6 +655,47 @@ describe("runs and copies of one workspace", () => {
     ]);
     await finishMaterialization(database.db, { ...copy, outcome: { status: "stopped" } });
     expect((await claimRun())?.id).toBe(runId);
+  });
+
+  test("a run that has waited for a minute is next: nothing new begins in the copy, nor in another one before it", async () => {
+    const copy = await up();
+    const first = await createdExec();
+    const runId = await queued();
+    const ended = (number: number, id: string) =>
+      appendItems(copy, [{ kind: "exec.exited", number, exec_id: id, state: "exited", exit_code: 0 }]);
+    await noteWaitingForWorkspace(database.db, { limit: 10, afterMs: 0 });
+    await ended(1, first.id);
+    const second = await createdExec(); // it has not waited for long
+    await sql`update run_events set at = at - interval '61 seconds'
+      where run_id = ${runId} and kind = 'run.waiting_for_workspace'`.execute(database.db);
+    await ended(2, second.id);
+    const refused = expect.objectContaining({
+      code: "workspace_writer_active",
+      message: expect.stringContaining("a run has waited"),
+    });
+    const pty = () => createPty(database.db, scope, workspaceId, { cols: 80, rows: 24 });
+    await expect(exec()).rejects.toEqual(refused);
+    await expect(pty()).rejects.toEqual(refused);
+    expect(await yieldToRuns(database.db, workers[0])).toHaveLength(1);
+    expect(await exec()).toBe("stopping");
+    await finishMaterialization(database.db, { ...copy, outcome: { status: "stopped" } });
+    await expect(exec()).rejects.toEqual(refused);
+    expect((await claimRun())?.id).toBe(runId);
+    expect((await createdExec()).materialization_id).not.toBe(copy.materializationId);
+  });
+
+  test("a run that waited and that no worker takes does not keep operators out of a workspace that nobody has", async () => {
+    const copy = await up();
+    const runId = await queued();
+    await noteWaitingForWorkspace(database.db, { limit: 10, afterMs: 0 });
+    await sql`update run_events set at = at - interval '61 seconds' where run_id = ${runId}`.execute(
+      database.db,
+    );
+    await finishMaterialization(database.db, { ...copy, outcome: { status: "stopped" } });
+    await expect(exec()).rejects.toEqual(code("workspace_writer_active"));
+    await sql`update workspace_materializations set ended_at = ended_at - interval '11 seconds'
+      where id = ${copy.materializationId}`.execute(database.db);
+    expect(await createdExec()).toMatchObject({ state: "materializing" });
   });
 
   test("a run claimed while a copy is requested: one of them has the workspace, however they race", async () => {

@@ -101,6 +101,9 @@ interface Creation<Row> {
   readonly insert: (live: MaterializationRow) => RawBuilder<unknown>;
 }
 
+const aRunWaits =
+  "a run has waited for this workspace for more than a minute and is next; try again in some seconds, in the run's own guest";
+
 async function create<Row>(
   db: Queryable,
   scope: ActingScope,
@@ -114,6 +117,9 @@ async function create<Row>(
     const requested = await ensureLive(tx, locked);
     if (locked.hasWriter) throw codedError("workspace_writer_active"); // C1
     if (requested === "stopping") return "stopping";
+    if (locked.isRunOverdue && requested.materialization.run_id === null) {
+      throw codedError("workspace_writer_active", aRunWaits);
+    }
     const row = await insert(tx, scope, workspaceId, creation, requested);
     await noteIdempotency(tx, scope, creation.key, creation.id);
     return { row, cached: false, requested };
