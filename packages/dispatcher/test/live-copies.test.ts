@@ -118,3 +118,40 @@ test("idle copies are told to stop, silent ones are lost, waiting runs say why, 
     await bus.close();
   }
 });
+
+test("what a command wrote is removed some time after its end, and that of one that runs stays", async () => {
+  const { db } = database;
+  const ended = await liveCopy(60_000, ["make"]);
+  const active = await liveCopy(60_000, ["tail"]);
+  const ids = [ended.execId, active.execId];
+  await sql`insert into workspace_stream_chunks (resource_id, stream, offset_start, offset_end, id, workspace_id, data, observed_at)
+    select id, 'stdout', 0, 1, gen_random_uuid(), workspace_id, 'x', now() from workspace_execs
+    where id = any (${ids}::uuid[])`.execute(db);
+  await sql`update workspace_execs set stdout_cursor = 1 where id = any (${ids}::uuid[])`.execute(db);
+  await sql`update workspace_execs set state = 'exited', exited_at = now() where id = ${ended.execId}`.execute(
+    db,
+  );
+  const bus = createMemoryBus();
+  const dispatcher = createDispatcher({
+    db,
+    bus,
+    artifacts: createFolderStore(folder),
+    logger: pino({ level: "silent" }),
+    intervals: { removeStreamsMs: 20, streamKeepMs: 1 },
+  });
+  dispatcher.start();
+  const left = async () => {
+    const { rows } = await sql<{ id: string }>`select resource_id as id from workspace_stream_chunks
+      where resource_id = any (${ids}::uuid[])`.execute(db);
+    return rows.map(({ id }) => id);
+  };
+  try {
+    await vi.waitUntil(async () => (await left()).length < 2, { timeout: 20_000 });
+    expect(await left()).toEqual([active.execId]);
+    const { workspaceId } = ended;
+    expect(await getExec(db, scope, { workspaceId, id: ended.execId })).toMatchObject({ stdout_retained: 1 });
+  } finally {
+    await dispatcher.stop();
+    await bus.close();
+  }
+});
