@@ -15,6 +15,7 @@ import { ContentStore } from "./content-store.ts";
 import { Manifest } from "./manifest.ts";
 import { encodeManifest, loadManifest } from "./manifest-artifact.ts";
 import { ManifestBuilder } from "./manifest-builder.ts";
+import { checkSteps } from "./manifest-check.ts";
 import { openVersion } from "./open-version.ts";
 import { saveTree } from "./save.ts";
 
@@ -176,12 +177,24 @@ it.each<[string, (builder: ManifestBuilder) => unknown]>([
   ["a link to a directory", (b) => [b.add(1, "a", directory, -1), b.addLink(1, "b", 1, file)]],
   ["extents beyond the end", (b) => b.add(1, "a", { ...file, extents: Float64Array.of(0, 10) }, -1)],
   ["nanoseconds of more than a second", (b) => b.add(1, "a", { ...file, mtimeNanoseconds: 1e9 }, -1)],
-])("refuses a manifest with %s", (what, add) => {
+])("refuses a manifest with %s", async (what, add) => {
   const raw = built((builder) => {
     if (!/root/.test(what) || what === "a second root") builder.add(0, "", directory, -1);
     add(builder);
   });
   expect(() => new Manifest(raw)).toThrow();
+  const { digest, bytes } = encodeManifest(raw, undefined);
+  await new StoreAccess(artifacts).store(digest, bytes);
+  await expect(openVersion(artifacts, digest)).rejects.toMatchObject({ reason: "artifact_corrupt" });
+});
+
+it("lets others have their turn while it looks through a large manifest", () => {
+  const raw = built((builder) => {
+    builder.add(0, "", directory, -1);
+    for (let n = 0; n < 100_000; n += 1) builder.add(1, `d${String(n).padStart(6, "0")}`, directory, -1);
+  });
+  // Of names and of entries, after every 32,768.
+  expect([...checkSteps(new Manifest(raw, { checked: true }))]).toHaveLength(3 + 3);
 });
 
 it("reads a damaged manifest as damaged or as one that can be walked, and never breaks", async () => {

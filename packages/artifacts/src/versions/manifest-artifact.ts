@@ -5,13 +5,18 @@
  * next to nothing. A base has no base itself: a version needs one other manifest at most, and names it among its artifacts.
  */
 import { hash } from "node:crypto";
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { setImmediate } from "node:timers/promises";
+import { promisify } from "node:util";
+import { constants, zstdCompressSync, zstdDecompress } from "node:zlib";
 import type { ArtifactAccess } from "./artifact-access.ts";
 import { isCount, isRecord } from "./columns.ts";
 import { corrupt } from "./errors.ts";
 import { manifestMaxBytes } from "./format.ts";
 import { Manifest } from "./manifest.ts";
+import { checkSteps } from "./manifest-check.ts";
 
+/** Not on the event loop's thread: a control plane reads manifests of a hundred megabytes beside everybody else's requests. */
+const decompress = promisify(zstdDecompress);
 const magic = Buffer.from("HELMRWV1");
 const headMaxBytes = 1024;
 /** Manifest and base must lie in the window together for the base to be found: 2^27 bytes, the most that readers accept. */
@@ -93,10 +98,21 @@ export async function loadManifest(artifacts: ArtifactAccess, digest: string): P
     const baseHead = readHead(head.base, baseBytes);
     if (baseHead.base !== undefined)
       throw corrupt(head.base, "it is the base of a manifest and has one itself");
-    base = { digest: head.base, raw: unpacked(head.base, baseHead, baseBytes, undefined) };
+    base = { digest: head.base, raw: await unpacked(head.base, baseHead, baseBytes, undefined) };
   }
-  const raw = unpacked(digest, head, bytes, base?.raw);
-  return { digest, manifest: parseManifest(digest, raw), base, storedBytes: bytes.length };
+  const raw = await unpacked(digest, head, bytes, base?.raw);
+  return { digest, manifest: await parseInSteps(digest, raw), base, storedBytes: bytes.length };
+}
+
+/** Lets others have their turn meanwhile. */
+async function parseInSteps(digest: string, raw: Buffer): Promise<Manifest> {
+  try {
+    const manifest = new Manifest(raw, { checked: true });
+    for (const _step of checkSteps(manifest)) await setImmediate();
+    return manifest;
+  } catch (error) {
+    throw corrupt(digest, error instanceof Error ? error.message : String(error), error);
+  }
 }
 
 export function parseManifest(digest: string, raw: Buffer): Manifest {
@@ -132,10 +148,15 @@ function readHead(digest: string, bytes: Uint8Array): Head {
   return { rawBytes: head.rawBytes, base, frameStart: 12 + length };
 }
 
-function unpacked(digest: string, head: Head, bytes: Uint8Array, dictionary: Buffer | undefined): Buffer {
+async function unpacked(
+  digest: string,
+  head: Head,
+  bytes: Uint8Array,
+  dictionary: Buffer | undefined,
+): Promise<Buffer> {
   let raw: Buffer;
   try {
-    raw = zstdDecompressSync(bytes.subarray(head.frameStart), {
+    raw = await decompress(bytes.subarray(head.frameStart), {
       maxOutputLength: Math.max(1, head.rawBytes),
       params: { [constants.ZSTD_d_windowLogMax]: windowLogMax },
       ...(dictionary === undefined ? {} : { dictionary }),

@@ -4,13 +4,26 @@ import type { Manifest } from "./manifest.ts";
 
 /** Throws an Error that names the first thing wrong. That parents are directories and come first, the tree's columns already say. */
 export function checkManifest(manifest: Manifest): void {
-  checkNames(manifest);
-  checkPieces(manifest);
-  for (let entry = 0; entry < manifest.count; entry += 1) checkEntry(manifest, entry);
+  const steps = checkSteps(manifest);
+  while (steps.next().done !== true);
+}
+
+/** Entries or pieces of one step: some milliseconds. */
+const perStep = 32 * 1024;
+const endsStep = (done: number) => done % perStep === perStep - 1;
+
+/** The same in steps, between which others may have their turn: a million entries take an eighth of a second. */
+export function* checkSteps(manifest: Manifest): Generator<void, void> {
+  yield* checkNames(manifest);
+  yield* checkPieces(manifest);
+  for (let entry = 0; entry < manifest.count; entry += 1) {
+    checkEntry(manifest, entry);
+    if (endsStep(entry)) yield;
+  }
   checkSparse(manifest);
 }
 
-function checkNames(manifest: Manifest): void {
+function* checkNames(manifest: Manifest): Generator<void, void> {
   const { names, nameStart, count } = manifest;
   if (count < 1 || manifest.nameLength[0] !== 0) throw new Error("it has no root");
   if (nameStart[count] !== names.length) throw new Error("its names are cut off");
@@ -29,6 +42,7 @@ function checkNames(manifest: Manifest): void {
       throw new Error(`entry ${entry} is out of order`);
     last.length = depth;
     last[depth] = entry;
+    if (endsStep(entry)) yield;
   }
 }
 
@@ -36,7 +50,7 @@ function compareRange(names: Buffer, nameStart: Uint32Array, other: number, star
   return names.compare(names, start, end, nameStart[other], nameStart[other + 1]);
 }
 
-function checkPieces(manifest: Manifest): void {
+function* checkPieces(manifest: Manifest): Generator<void, void> {
   const { blockPack, blockStart, blockStored, blockRaw, packs } = manifest;
   for (let block = 0; block < blockPack.length; block += 1) {
     const pack = packs[blockPack[block] as number];
@@ -52,6 +66,7 @@ function checkPieces(manifest: Manifest): void {
     const raw = blockRaw[manifest.pieceBlock[piece] as number];
     if (raw === undefined || length === 0 || (manifest.pieceOffset[piece] as number) + length > raw)
       throw new Error(`piece ${piece} lies outside of its block`);
+    if (endsStep(piece)) yield;
   }
 }
 

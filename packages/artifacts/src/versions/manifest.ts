@@ -58,7 +58,7 @@ export class Manifest {
   readonly end: Uint32Array;
   #children: { readonly start: Uint32Array; readonly list: Uint32Array } | undefined;
 
-  /** Throws an Error that says what is wrong. `checked`: this process wrote these bytes once, and they are as they were. */
+  /** Throws an Error that says what is wrong. `checked`: this process wrote these bytes once, and they are as they were; or the caller takes the `checkSteps`. */
   constructor(raw: Buffer, options: { readonly checked?: boolean } = {}) {
     this.raw = raw;
     const reader = new ColumnReader(raw);
