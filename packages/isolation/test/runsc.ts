@@ -1,4 +1,4 @@
-/** Where tests find runsc: HELMR_RUNSC, else the PATH, else Helmr's cache. */
+/** Where tests find runsc: HELMR_RUNSC, else Helmr's cache, else the PATH, where a distribution's may be too old. */
 import { access, constants, readdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
@@ -9,8 +9,8 @@ export async function findRunsc(): Promise<string> {
   const cached = (await readdir(cache).catch(() => [])).sort().reverse();
   const candidates = [
     process.env.HELMR_RUNSC,
-    ...(process.env.PATH ?? "").split(":").map((directory) => path.join(directory, "runsc")),
     ...cached.map((version) => path.join(cache, version, "runsc")),
+    ...(process.env.PATH ?? "").split(":").map((directory) => path.join(directory, "runsc")),
   ];
   for (const candidate of candidates) {
     if (candidate === undefined) continue;
