@@ -126,7 +126,7 @@ test("an environment is emptied, its workers are told, and a source goes with it
     await expect.poll(() => artifacts.has(own), limit).toBe(false);
     const count = async () =>
       (await sql`select from environments where id = ${first.environmentId}`.execute(db)).rows.length;
-    expect(await count()).toBe(0);
+    await expect.poll(count, limit).toBe(0);
     await expect.poll(() => told.size, limit).toBe(2);
     expect(await artifacts.has(shared)).toBe(true);
     expect(await mark(second)).toBe(true);

@@ -17,7 +17,8 @@ let system: System;
 let before: string[];
 
 beforeAll(async () => {
-  system = await System.start({ leaseDurationMs: 5_000 });
+  // Each case waits for it once; a busy host must not lose a living one.
+  system = await System.start({ leaseDurationMs: 8_000 });
   const builder = await system.worker();
   await system.deploy(waitingTasks);
   await builder.stop();
