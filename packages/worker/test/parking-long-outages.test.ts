@@ -118,7 +118,7 @@ it.each([
 
 it("the control plane dies with the answer that gives the run away, before and after its park", async () => {
   mostGuests = 0;
-  const empty = JSON.stringify({ runs: [], builds: [] }).length;
+  const empty = JSON.stringify({ runs: [], builds: [], materializations: [] }).length;
   const isGivenAway = (path: string, { headers }: IncomingMessage) =>
     path.endsWith("/v1/lease") && Number(headers["content-length"]) > empty;
   const first = parts.outageAfter("the control plane", shortMs, isGivenAway);

@@ -420,10 +420,14 @@ export class System {
     return Buffer.concat(rows.map(({ content }) => content)).toString();
   }
 
-  /** Digests of all that is in the object store. */
+  /** Digests of all that is in the object store, but what belongs to versions of workspaces. */
   async stored(): Promise<string[]> {
     const names = await readdir(join(this.artifactsDir, "sha256"), { recursive: true });
-    return names.flatMap((name) => /[0-9a-f]{64}$/.exec(name) ?? []).map((hex) => `sha256:${hex}`);
+    const digests = names.flatMap((name) => /[0-9a-f]{64}$/.exec(name) ?? []).map((hex) => `sha256:${hex}`);
+    const reserved = await this.db.selectFrom("artifact_reservations").select("digest").execute();
+    const ofVersions = await this.db.selectFrom("workspace_version_artifacts").select("digest").execute();
+    const isAccountedFor = new Set([...reserved, ...ofVersions].map(({ digest }) => digest));
+    return digests.filter((digest) => !isAccountedFor.has(digest));
   }
 }
 
