@@ -49,7 +49,10 @@ function keepThread(worker: Worker): void {
     void worker.terminate();
     return;
   }
-  const timer = setTimeout(() => void worker.terminate(), idleMs).unref();
+  const timer = setTimeout(() => {
+    gone(); // Nobody takes one that is about to end.
+    void worker.terminate();
+  }, idleMs).unref();
   worker.on("exit", gone);
   worker.on("error", gone);
   worker.unref();
