@@ -6,7 +6,8 @@
  *                         version leaves out
  *     state       json    the driver's record, the link's state, the calls of the task that have no answer yet
  *
- *  I1  Nothing of it lies in plain outside of the staging area (memory) and the workspace's own disk.
+ *  I1  Nothing of it lies in plain outside of the staging area (memory) and the workspace's own disk. The version beside it
+ *      (workspace-saver.ts) is no part of it, and is not encrypted.
  *  I2  A guest goes on from an archive only when all of it was authentic and complete.
  */
 
