@@ -32,6 +32,7 @@ test("what is needed, and what the rest is then", () => {
     secretKeys: { current: key, old: undefined },
     workerBootstrapToken: undefined,
     logLevel: "info",
+    workerLeaseMs: 30_000,
     mailer: { kind: "none" },
     controlPlane: {
       publicUrl: "https://helmr.example.com",
@@ -96,6 +97,8 @@ describe("refused, each with its variable and without its value", () => {
     ["HELMR_TRUSTED_PROXIES", "planted-secret"],
     ["HELMR_TRUSTED_PROXIES", "10.0.0.0/33"],
     ["HELMR_REDIS_URL", "http://planted-secret"],
+    ["HELMR_WORKER_LEASE", "planted-secret"],
+    ["HELMR_WORKER_LEASE", "1s"],
     ["HELMR_LOG_LEVEL", "planted-secret"],
     ["HELMR_EMAIL_PROVIDER", "planted-secret"],
     ["HELMR_MAGIC_LINK_DEBUG_URLS", "planted-secret"],

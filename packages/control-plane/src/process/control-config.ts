@@ -16,6 +16,7 @@ export interface ControlConfig {
   readonly authSecret: Buffer;
   readonly workerBootstrapToken: string | undefined;
   readonly logLevel: string;
+  readonly workerLeaseMs: number;
   readonly mailer: MailerConfig;
   readonly controlPlane: ControlPlaneConfig;
 }
@@ -42,6 +43,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),
     workerBootstrapToken: values.HELMR_WORKER_BOOTSTRAP_TOKEN,
     logLevel: values.HELMR_LOG_LEVEL,
+    workerLeaseMs: values.HELMR_WORKER_LEASE,
     mailer: mailerConfig(values) ?? { kind: "none" },
     controlPlane: controlPlaneConfig(values),
   };

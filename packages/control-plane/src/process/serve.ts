@@ -19,6 +19,7 @@ import {
 import type { Logger } from "pino";
 import { createControlPlane } from "../control-plane.ts";
 import { createMailer } from "../email/mailer.ts";
+import { timingsOfLease } from "../worker/context.ts";
 import { type Environment, readControlConfig } from "./control-config.ts";
 
 export async function serve(environment: Environment): Promise<void> {
@@ -52,6 +53,7 @@ export async function serve(environment: Environment): Promise<void> {
     secretCipher,
     authSecret: config.authSecret,
     config: config.controlPlane,
+    workerTimings: timingsOfLease(config.workerLeaseMs),
     mailer,
     logger,
   });

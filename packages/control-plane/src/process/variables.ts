@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import {
   casUri,
   count,
+  duration,
   keepFor,
   logLevel,
   postgresUrl,
@@ -100,6 +101,9 @@ export const controlVariables = {
     .describe(
       "Redis or Valkey: hints go over it, and rate limits are counted there, for all processes together",
     ),
+  HELMR_WORKER_LEASE: duration("30s")
+    .refine((ms) => ms >= 2_000, { error: "must be 2s at least" })
+    .describe("a worker that is silent for so long loses its runs and builds to others"),
   HELMR_SCHEDULE_JITTER: scheduleJitter,
   HELMR_WORKSPACE_IDLE_STOP: workspaceIdleStop,
   HELMR_WORKSPACE_LOST_AFTER: workspaceLostAfter,

@@ -30,6 +30,16 @@ export const defaultTimings: WorkerTimings = {
   heartbeatHoldMs: 2_000,
 };
 
+/** For leases of another length: pause and hold shrink with it, so that several heartbeats fit into one. */
+export function timingsOfLease(leaseDurationMs: number): WorkerTimings {
+  const { heartbeatIntervalMs, heartbeatHoldMs } = defaultTimings;
+  return {
+    leaseDurationMs,
+    heartbeatIntervalMs: Math.min(heartbeatIntervalMs, Math.floor(leaseDurationMs / 20)),
+    heartbeatHoldMs: Math.min(heartbeatHoldMs, Math.floor(leaseDurationMs / 5)),
+  };
+}
+
 export interface WorkerContext {
   readonly db: Database;
   readonly bus: LiveBus;

@@ -47,7 +47,11 @@ async function run(): Promise<void> {
       jitterMs: config.HELMR_SCHEDULE_JITTER,
     },
     logger,
-    intervals: { streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION },
+    intervals: {
+      streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION,
+      artifactGraceMs: config.HELMR_ARTIFACT_GRACE,
+      reservationKeepMs: config.HELMR_ARTIFACT_RESERVATION,
+    },
     liveCopies: {
       idleStopMs: config.HELMR_WORKSPACE_IDLE_STOP,
       lostAfterMs: config.HELMR_WORKSPACE_LOST_AFTER,

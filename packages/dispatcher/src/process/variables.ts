@@ -39,6 +39,12 @@ export const dispatcherVariables = {
   HELMR_WORKSPACE_OUTPUT_RETENTION: keepFor("7d").describe(
     "from the end of a command or terminal in a workspace until what it wrote and read is removed",
   ),
+  HELMR_ARTIFACT_GRACE: duration("10m", "0s").describe(
+    "from when nothing refers to an object of the object store any more until it is removed; longer than any read of one takes",
+  ),
+  HELMR_ARTIFACT_RESERVATION: keepFor("24h").describe(
+    "an object that was stored for what never came is given up after that; longer than any upload takes",
+  ),
   HELMR_LOG_LEVEL: logLevel,
 } as const;
 
