@@ -20,6 +20,30 @@ export const postgresUrl = urlOf(
   "postgres://user:password@host:5432/helmr",
 ).describe("PostgreSQL 15 or newer");
 
+/** An address to listen on; `toAddress` takes it apart. */
+export const hostPort = z
+  .string()
+  .regex(
+    /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/,
+    "must be host:port, like 0.0.0.0:4747 or [::]:4747",
+  )
+  .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) < 65_536, {
+    error: "must have a port up to 65535",
+  });
+
+export function toAddress(text: string): { readonly host: string; readonly port: number } {
+  const at = text.lastIndexOf(":");
+  return { host: text.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(text.slice(at + 1)) };
+}
+
+/** Of every process. */
+export const metricsListen = hostPort
+  .transform(toAddress)
+  .optional()
+  .describe(
+    "host:port of /metrics (Prometheus), /healthz and /readyz, for an address that only the monitoring reaches; without it they are not served",
+  );
+
 /** Redis or Valkey. */
 export const redisUrl = urlOf(["redis:", "rediss:", "unix:"], "redis://host:6379");
 

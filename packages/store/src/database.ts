@@ -68,6 +68,28 @@ export function openDatabase(options: DatabaseOptions): Database {
   return new Database(pool, options.preparedStatements ?? true);
 }
 
+const answerLimitMs = 2_000;
+
+/** Whether the database answers a query within two seconds. */
+export async function databaseAnswers(db: Database): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), answerLimitMs);
+  });
+  const query = db
+    .selectNoFrom((expression) => expression.lit(1).as("one"))
+    .execute()
+    .then(
+      () => true,
+      () => false,
+    );
+  try {
+    return await Promise.race([query, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 const parseInt8 = (text: string): number => Number(text);
 const parseJsonAsText = (text: string): string => text;
 

@@ -1,5 +1,5 @@
 /** From environment variables to what the control plane takes; every problem at once. */
-import { readConfig } from "@helmr/process";
+import { readConfig, toAddress } from "@helmr/process";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
 import { createMailer, type MailerConfig } from "../email/mailer.ts";
@@ -10,7 +10,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ControlConfig {
   readonly databaseUrl: string;
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ReturnType<typeof toAddress>;
+  readonly metricsListen: ReturnType<typeof toAddress> | undefined;
   readonly artifactsFolder: string;
   readonly secretKeys: SecretKeys;
   readonly authSecret: Buffer;
@@ -31,13 +32,10 @@ type Values = ReturnType<typeof readConfig<typeof controlVariables>>;
 /** @throws {ConfigError} */
 export function readControlConfig(environment: Environment): ControlConfig {
   const values = readConfig(controlVariables, environment, problemsBetween);
-  const at = values.HELMR_LISTEN.lastIndexOf(":");
   return {
     databaseUrl: values.HELMR_DATABASE_URL,
-    listen: {
-      host: values.HELMR_LISTEN.slice(0, at).replace(/^\[|\]$/g, ""),
-      port: Number(values.HELMR_LISTEN.slice(at + 1)),
-    },
+    listen: toAddress(values.HELMR_LISTEN),
+    metricsListen: values.HELMR_METRICS_LISTEN,
     artifactsFolder: values.HELMR_CAS_URI,
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),

@@ -10,12 +10,14 @@ import { listenForStop, makeFolder, redisOptions, startLogger } from "@helmr/pro
 import {
   createSecretCipher,
   type Database,
+  databaseAnswers,
   ensureBootstrapToken,
   openDatabase,
   requireCurrentSchema,
   type SecretCipher,
   secretKeyCounts,
 } from "@helmr/store";
+import { startTelemetry } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import { createControlPlane } from "../control-plane.ts";
 import { createMailer } from "../email/mailer.ts";
@@ -28,6 +30,12 @@ export async function serve(environment: Environment): Promise<void> {
   const logger = await startLogger(config.logLevel);
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => signals.close());
+  const telemetry = await startTelemetry({
+    service: "helmr-control",
+    listen: config.metricsListen,
+    logger,
+  });
+  cleanup.defer(() => telemetry.close());
 
   const db = openDatabase({
     url: config.databaseUrl,
@@ -61,7 +69,9 @@ export async function serve(environment: Environment): Promise<void> {
   const url = await controlPlane.listen(config.listen);
   logger.info({ url, publicUrl: config.controlPlane.publicUrl }, "helmr-control is ready");
 
+  telemetry.setReady(() => databaseAnswers(db));
   await signals.stopping;
+  telemetry.setReady(() => false);
   logger.info("stopping");
 }
 

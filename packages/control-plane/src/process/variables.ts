@@ -4,8 +4,10 @@ import {
   casUri,
   count,
   duration,
+  hostPort,
   keepFor,
   logLevel,
+  metricsListen,
   postgresUrl,
   redisUrl,
   scheduleJitter,
@@ -41,16 +43,6 @@ const key = z
     error: "must be 32 random bytes in base64; make one with: openssl rand -base64 32",
   });
 
-const listen = z
-  .string()
-  .regex(
-    /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/,
-    "must be host:port, like 0.0.0.0:4747 or [::]:4747",
-  )
-  .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) < 65_536, {
-    error: "must have a port up to 65535",
-  });
-
 const proxies = z
   .string()
   .transform((text) => text.split(",").map((part) => part.trim()))
@@ -76,7 +68,10 @@ const flag = z
 export const controlVariables = {
   HELMR_DATABASE_URL: postgresUrl,
   HELMR_PUBLIC_URL: publicUrl.describe("where browsers, the CLI and SDKs reach this server"),
-  HELMR_LISTEN: listen.default("127.0.0.1:4747").describe("host:port of the HTTP server"),
+  HELMR_LISTEN: hostPort.default("127.0.0.1:4747").describe("host:port of the HTTP server"),
+  HELMR_METRICS_LISTEN: metricsListen.describe(
+    `${metricsListen.description}; the public port has health and readiness too`,
+  ),
   HELMR_CAS_URI: casUri,
   HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
   HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),

@@ -7,7 +7,8 @@ import {
   createRedisFireIndex,
 } from "@helmr/coordination";
 import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
-import { openDatabase, requireCurrentSchema } from "@helmr/store";
+import { databaseAnswers, openDatabase, requireCurrentSchema } from "@helmr/store";
+import { startTelemetry } from "@helmr/telemetry";
 import { createDispatcher } from "../index.ts";
 import { dispatcherProblems, dispatcherVariables } from "./variables.ts";
 
@@ -17,6 +18,12 @@ async function run(): Promise<void> {
   const logger = await startLogger(config.HELMR_LOG_LEVEL);
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => signals.close());
+  const telemetry = await startTelemetry({
+    service: "helmr-dispatcher",
+    listen: config.HELMR_METRICS_LISTEN,
+    logger,
+  });
+  cleanup.defer(() => telemetry.close());
   const db = openDatabase({
     url: config.HELMR_DATABASE_URL,
     applicationName: "helmr-dispatcher",
@@ -59,8 +66,10 @@ async function run(): Promise<void> {
   });
   dispatcher.start();
   cleanup.defer(() => dispatcher.stop());
+  telemetry.setReady(() => databaseAnswers(db));
   logger.info("helmr-dispatcher is ready");
   await signals.stopping;
+  telemetry.setReady(() => false);
   logger.info("stopping");
 }
 

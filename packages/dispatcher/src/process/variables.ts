@@ -5,6 +5,7 @@ import {
   duration,
   keepFor,
   logLevel,
+  metricsListen,
   postgresUrl,
   redisUrl,
   scheduleJitter,
@@ -45,6 +46,7 @@ export const dispatcherVariables = {
   HELMR_ARTIFACT_RESERVATION: keepFor("24h").describe(
     "an object that was stored for what never came is given up after that; longer than any upload takes",
   ),
+  HELMR_METRICS_LISTEN: metricsListen,
   HELMR_LOG_LEVEL: logLevel,
 } as const;
 

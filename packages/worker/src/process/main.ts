@@ -5,6 +5,7 @@ import { createFolderStore } from "@helmr/artifacts";
 import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createGvisorIsolation, probeHost } from "@helmr/isolation";
 import { failOnStart, listenForStop, readConfig, startLogger } from "@helmr/process";
+import { startTelemetry } from "@helmr/telemetry";
 import { createWorker } from "../worker.ts";
 import { workerVariables } from "./variables.ts";
 
@@ -21,6 +22,12 @@ async function run(): Promise<void> {
   const logger = await startLogger(config.HELMR_LOG_LEVEL);
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => signals.close());
+  const telemetry = await startTelemetry({
+    service: "helmr-worker",
+    listen: config.HELMR_METRICS_LISTEN,
+    logger,
+  });
+  cleanup.defer(() => telemetry.close());
   await requireHost(config.HELMR_RUNSC_PATH);
   const isolation = createGvisorIsolation({
     runscPath: config.HELMR_RUNSC_PATH,
@@ -53,8 +60,10 @@ async function run(): Promise<void> {
   });
   cleanup.defer(() => worker.stop());
   await worker.start();
+  telemetry.setReady(() => true);
   logger.info("helmr-worker is ready");
   await signals.stopping;
+  telemetry.setReady(() => false);
   logger.info("stopping");
 }
 

@@ -1,6 +1,6 @@
 /** The environment variables of `helmr-worker`. */
 import { isAbsolute } from "node:path";
-import { casUri, logLevel, tokenOf, urlOf } from "@helmr/process";
+import { casUri, logLevel, metricsListen, tokenOf, urlOf } from "@helmr/process";
 import { z } from "zod";
 
 const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
@@ -50,5 +50,6 @@ export const workerVariables = {
     .max(1000)
     .optional()
     .describe("live copies of workspaces beside the runs, each in a guest; default as many as runs"),
+  HELMR_METRICS_LISTEN: metricsListen,
   HELMR_LOG_LEVEL: logLevel,
 } as const;
