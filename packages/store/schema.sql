@@ -170,17 +170,22 @@ create table deployments (
   built_at timestamp with time zone,
   deployed_at timestamp with time zone,
   failed_at timestamp with time zone,
+  worker_group_id uuid not null default '00000000-0000-7000-8000-000000000001'::uuid,
+  architecture text,
   constraint deployments_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint deployments_environment_id_version_key UNIQUE (environment_id, version),
   constraint deployments_pkey PRIMARY KEY (id),
   constraint deployments_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
   constraint deployments_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'building'::text, 'deployed'::text, 'failed'::text]))),
+  constraint deployments_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id),
   constraint deployments_worker_instance_id_fkey FOREIGN KEY (worker_instance_id) REFERENCES worker_instances(id)
 ) with ();
 CREATE INDEX deployments_by_age ON public.deployments USING btree (environment_id, created_at DESC, id DESC);
 CREATE UNIQUE INDEX deployments_by_lease ON public.deployments USING btree (lease_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX deployments_by_source ON public.deployments USING btree (source_digest);
+CREATE INDEX deployments_by_worker_group ON public.deployments USING btree (worker_group_id);
 CREATE INDEX deployments_in_flight_content ON public.deployments USING btree (environment_id, content_hash) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
+CREATE INDEX deployments_to_build ON public.deployments USING btree (worker_group_id, created_at) WHERE (status = 'queued'::text);
 CREATE INDEX deployments_unfinished ON public.deployments USING btree (created_at) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 
 create table device_codes (
@@ -223,11 +228,14 @@ create table environments (
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   deleting_at timestamp with time zone,
+  worker_group_id uuid not null default '00000000-0000-7000-8000-000000000001'::uuid,
   constraint environments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id),
   constraint environments_pkey PRIMARY KEY (id),
   constraint environments_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id),
-  constraint environments_project_id_slug_key UNIQUE (project_id, slug)
+  constraint environments_project_id_slug_key UNIQUE (project_id, slug),
+  constraint environments_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
 ) with ();
+CREATE INDEX environments_by_worker_group ON public.environments USING btree (worker_group_id);
 CREATE INDEX environments_deleting ON public.environments USING btree (deleting_at) WHERE (deleting_at IS NOT NULL);
 
 create table idempotency_keys (
@@ -541,6 +549,12 @@ create table runs (
   checkpoint_id uuid,
   active_ms bigint not null default 0,
   schedule_id uuid,
+  worker_group_id uuid not null default '00000000-0000-7000-8000-000000000001'::uuid,
+  needs_cpu integer not null default 0,
+  needs_memory_mib bigint not null default 0,
+  needs_disk_mib bigint not null default 0,
+  needs_architecture text,
+  waiting_reason text,
   constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
   constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'waiting'::text, 'parked'::text, 'resume_queued'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
   constraint runs_lease_check CHECK (
@@ -565,6 +579,7 @@ CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index)
 CREATE INDEX runs_by_status ON public.runs USING btree (environment_id, status, created_at DESC, id DESC);
 CREATE INDEX runs_by_workspace ON public.runs USING btree (workspace_id);
 CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND (NOT limited));
+CREATE INDEX runs_held ON public.runs USING btree (worker_instance_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
 
@@ -782,15 +797,21 @@ create table worker_bootstrap_tokens (
   created_at timestamp with time zone not null default now(),
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  name text not null default 'configured'::text,
+  token_prefix text,
+  last_used_at timestamp with time zone,
   constraint worker_bootstrap_tokens_pkey PRIMARY KEY (id),
   constraint worker_bootstrap_tokens_token_hash_key UNIQUE (token_hash),
   constraint worker_bootstrap_tokens_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
 ) with ();
+CREATE INDEX worker_bootstrap_tokens_by_group ON public.worker_bootstrap_tokens USING btree (worker_group_id, created_at DESC, id DESC);
 
 create table worker_groups (
   id uuid not null,
   name text not null,
   created_at timestamp with time zone not null default now(),
+  labels jsonb not null default '{}'::jsonb,
+  updated_at timestamp with time zone not null default now(),
   constraint worker_groups_name_key UNIQUE (name),
   constraint worker_groups_pkey PRIMARY KEY (id)
 ) with ();
@@ -806,11 +827,22 @@ create table worker_instances (
   capabilities jsonb not null,
   registered_at timestamp with time zone not null default now(),
   last_heartbeat_at timestamp with time zone not null default now(),
+  labels jsonb not null default '{}'::jsonb,
+  capacity_free jsonb,
+  drain_requested_at timestamp with time zone,
+  bootstrap_token_id uuid,
+  credential_issued_at timestamp with time zone not null default now(),
+  previous_credential_hash bytea,
+  previous_valid_until timestamp with time zone,
+  claim_seq bigint not null default 0,
+  constraint worker_instances_bootstrap_token_id_fkey FOREIGN KEY (bootstrap_token_id) REFERENCES worker_bootstrap_tokens(id),
   constraint worker_instances_credential_hash_key UNIQUE (credential_hash),
   constraint worker_instances_pkey PRIMARY KEY (id),
   constraint worker_instances_state_check CHECK ((state = ANY (ARRAY['active'::text, 'draining'::text, 'gone'::text]))),
   constraint worker_instances_worker_group_id_fkey FOREIGN KEY (worker_group_id) REFERENCES worker_groups(id)
 ) with ();
+CREATE INDEX worker_instances_by_group ON public.worker_instances USING btree (worker_group_id, state);
+CREATE UNIQUE INDEX worker_instances_by_previous_credential ON public.worker_instances USING btree (previous_credential_hash) WHERE (previous_credential_hash IS NOT NULL);
 
 create table workspace_commands (
   materialization_id uuid not null,
@@ -882,6 +914,11 @@ create table workspace_materializations (
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   ended_at timestamp with time zone,
+  worker_group_id uuid not null default '00000000-0000-7000-8000-000000000001'::uuid,
+  needs_cpu integer not null default 0,
+  needs_memory_mib bigint not null default 0,
+  needs_disk_mib bigint not null default 0,
+  needs_architecture text,
   constraint workspace_materializations_check CHECK (((state = ANY (ARRAY['stopped'::text, 'lost'::text, 'failed'::text])) = (ended_at IS NOT NULL))),
   constraint workspace_materializations_pkey PRIMARY KEY (id),
   constraint workspace_materializations_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'materializing'::text, 'restoring'::text, 'running'::text, 'capturing'::text, 'stopping'::text, 'stopped'::text, 'lost'::text, 'failed'::text]))),
@@ -892,7 +929,7 @@ CREATE INDEX workspace_materializations_by_run ON public.workspace_materializati
 CREATE INDEX workspace_materializations_by_worker ON public.workspace_materializations USING btree (worker_instance_id) WHERE (ended_at IS NULL);
 CREATE INDEX workspace_materializations_due ON public.workspace_materializations USING btree (reservation_expires_at) WHERE (ended_at IS NULL);
 CREATE UNIQUE INDEX workspace_materializations_live ON public.workspace_materializations USING btree (workspace_id) WHERE (ended_at IS NULL);
-CREATE INDEX workspace_materializations_requested ON public.workspace_materializations USING btree (created_at) WHERE (state = 'requested'::text);
+CREATE INDEX workspace_materializations_requested ON public.workspace_materializations USING btree (worker_group_id, created_at) WHERE (state = 'requested'::text);
 
 create table workspace_ptys (
   id uuid not null,

@@ -15,6 +15,11 @@ export const workerProtocolVersion = "helmr.worker.v1";
 const uuid = z.uuid();
 const lease = { lease_id: uuid, fencing: z.int() };
 
+/** What operators read a worker by: keys and values of 63 characters at most. */
+export const workerLabels = z
+  .record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/), z.string().regex(/^[A-Za-z0-9._-]{0,63}$/))
+  .refine((labels) => Object.keys(labels).length <= 32, "at most 32 labels");
+
 /** POST register, with the group's bootstrap token as bearer. */
 export const registerWorkerRequest = z.strictObject({
   protocol: z.literal(workerProtocolVersion),
@@ -27,9 +32,17 @@ export const registerWorkerRequest = z.strictObject({
     builds: z.int().positive(),
     /** Live copies of workspaces beside the runs. */
     materializations: z.int().nonnegative().optional(),
+    /**
+     * With `slots`, what its guests (runs and live copies of their own) may hold together, by the resources of their
+     * sandboxes: the control plane gives it nothing more than that. What it keeps for builds is not in it, and `cpu` may be
+     * more than it has. Without `slots` only the numbers above count, which the worker keeps by what it asks for.
+     */
     cpu: z.int().positive(),
     memory_mib: z.int().positive(),
+    disk_mib: z.int().positive().optional(),
+    slots: z.int().positive().optional(),
   }),
+  labels: workerLabels.optional(),
   capabilities: z.strictObject({
     driver: z.enum(["gvisor", "firecracker", "qemu"]),
     driver_version: z.string().max(128),
@@ -47,8 +60,16 @@ export const registerWorkerResponse = z.strictObject({
   lease_duration_ms: z.int().positive(),
 });
 
+const free = z.int().nonnegative();
+
 /** POST heartbeat: extends the listed leases; the answer says which are lost and which runs are to be cancelled. */
-export const heartbeatRequest = z.strictObject({ leases: z.array(z.strictObject(lease)).max(1000) });
+export const heartbeatRequest = z.strictObject({
+  leases: z.array(z.strictObject(lease)).max(1000),
+  /** What the worker counts as free of its capacity: for operators. */
+  capacity_free: z.strictObject({ cpu: free, memory_mib: free, disk_mib: free, slots: free }).optional(),
+  /** It takes no more work by its own decision; over when a heartbeat comes without it, or with the next registration. */
+  state: z.literal("draining").optional(),
+});
 export const heartbeatResponse = z.strictObject({
   leases: z.array(
     z.strictObject({
@@ -57,7 +78,18 @@ export const heartbeatResponse = z.strictObject({
       cancel: z.strictObject({ reason: z.string(), force: z.boolean() }).optional(),
     }),
   ),
+  /** An operator, or the worker itself, wants it to take nothing new. */
   draining: z.boolean(),
+});
+
+/**
+ * POST rotate-credential, body `{}`, with a credential that is good: a new one. The one that was sent stays good until then, so
+ * that a lost answer locks nobody out: the worker asks again with what it has.
+ */
+export const rotateCredentialRequest = z.strictObject({});
+export const rotateCredentialResponse = z.strictObject({
+  credential: z.string(),
+  previous_valid_until: z.iso.datetime(),
 });
 
 /** POST lease: long poll (`wait_ms` <= 30000) for up to that much work. */

@@ -101,6 +101,3 @@ export interface Context extends ControlPlaneOptions {
 export function scheduleTiming(config: ControlPlaneConfig): ScheduleTiming {
   return { jitterMs: config.scheduleJitterMs ?? 30_000 };
 }
-
-/** Where queued runs and builds are routed until worker groups can be chosen. */
-export const defaultWorkTopic = "work:default";

@@ -1,23 +1,19 @@
 /** Hints after a commit: who should look now. A lost hint only means that a slow poll finds it later. */
 import type { LiveBus } from "@helmr/coordination";
-import type {
-  CancelledRun,
-  CommandTarget,
-  EndedMaterialization,
-  MaterializationRow,
-  RequestedMaterialization,
-  ResolvedWait,
+import {
+  type CancelledRun,
+  type CommandTarget,
+  defaultWorkerGroupId,
+  type EndedMaterialization,
+  type MaterializationRow,
+  type RequestedMaterialization,
+  type ResolvedWait,
+  workTopic,
 } from "@helmr/store";
-import { defaultWorkTopic } from "./context.ts";
 
-/** Work is queued, or a place in a lane or a workspace became free. */
-export function tellWork(bus: LiveBus): void {
-  bus.publish(defaultWorkTopic);
-}
-
-/** The same for one worker group. */
-export function tellWorkOf(bus: LiveBus, group: string): void {
-  bus.publish(`work:${group}`);
+/** Work of the group is queued, or a place in a lane or a workspace became free. */
+export function tellWork(bus: LiveBus, workerGroupId: string = defaultWorkerGroupId): void {
+  bus.publish(workTopic(workerGroupId));
 }
 
 export function tellRun(bus: LiveBus, runId: string): void {

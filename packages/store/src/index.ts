@@ -44,6 +44,7 @@ export * from "./tokens/index.ts";
 export * from "./user-sessions.ts";
 export * from "./users.ts";
 export * from "./waits/index.ts";
-export * from "./workers.ts";
+export * from "./worker-groups/index.ts";
+export * from "./workers/index.ts";
 export * from "./workspace-commands/index.ts";
 export * from "./workspaces/index.ts";

@@ -75,6 +75,11 @@ export interface WorkspacesSchema {
     command_seq: Generated<number>;
     append_number: Generated<number>;
     error: NullableJsonb<Record<string, unknown>>;
+    worker_group_id: Generated<string>;
+    needs_cpu: Generated<number>;
+    needs_memory_mib: Generated<number>;
+    needs_disk_mib: Generated<number>;
+    needs_architecture: Nullable<string>;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
     ended_at: NullableTimestamp;

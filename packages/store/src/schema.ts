@@ -57,6 +57,7 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     name: string;
     color_hex: string;
     is_default: Generated<boolean>;
+    worker_group_id: Generated<string>;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
     deleting_at: NullableTimestamp;
@@ -84,14 +85,23 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
   };
-  worker_groups: { id: string; name: string; created_at: DefaultTimestamp };
+  worker_groups: {
+    id: string;
+    name: string;
+    labels: DefaultJsonb<Record<string, string>>;
+    created_at: DefaultTimestamp;
+    updated_at: DefaultTimestamp;
+  };
   worker_bootstrap_tokens: {
     id: string;
     worker_group_id: string;
     token_hash: Buffer;
+    name: Generated<string>;
+    token_prefix: Nullable<string>;
     created_at: DefaultTimestamp;
     expires_at: NullableTimestamp;
     revoked_at: NullableTimestamp;
+    last_used_at: NullableTimestamp;
   };
   worker_instances: {
     id: string;
@@ -102,6 +112,14 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     version: string;
     capacity: Jsonb;
     capabilities: Jsonb;
+    labels: DefaultJsonb<Record<string, string>>;
+    capacity_free: NullableJsonb;
+    drain_requested_at: NullableTimestamp;
+    bootstrap_token_id: Nullable<string>;
+    credential_issued_at: DefaultTimestamp;
+    previous_credential_hash: Nullable<Buffer>;
+    previous_valid_until: NullableTimestamp;
+    claim_seq: Generated<number>;
     registered_at: DefaultTimestamp;
     last_heartbeat_at: DefaultTimestamp;
   };
@@ -119,6 +137,8 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     cli_version: Nullable<string>;
     bundle_format_version: number;
     worker_protocol_version: string;
+    worker_group_id: Generated<string>;
+    architecture: Nullable<string>;
     build_manifest_digest: Nullable<string>;
     deployment_manifest_digest: Nullable<string>;
     catalog: NullableJsonb;
@@ -325,6 +345,12 @@ export interface RunsTable {
   checkpoint_id: Nullable<string>;
   active_ms: Generated<number>;
   schedule_id: Nullable<string>;
+  worker_group_id: Generated<string>;
+  needs_cpu: Generated<number>;
+  needs_memory_mib: Generated<number>;
+  needs_disk_mib: Generated<number>;
+  needs_architecture: Nullable<string>;
+  waiting_reason: Nullable<string>;
   stdout_bytes: Generated<number>;
   stderr_bytes: Generated<number>;
   log_stored_bytes: Generated<number>;

@@ -15,6 +15,10 @@ export function bearerToken(request: FastifyRequest): string {
   return token;
 }
 
+export function unknownCredential(): WorkerApiError {
+  return new WorkerApiError(401, "this credential is not known: register again");
+}
+
 export class WorkerAuthentication {
   readonly #db: Database;
   readonly #cache = new Map<string, { readonly worker: AuthenticatedWorker; readonly until: number }>();
@@ -30,13 +34,13 @@ export class WorkerAuthentication {
     const cached = this.#cache.get(key);
     if (cached !== undefined && cached.until > Date.now()) return cached.worker;
     const worker = await authenticateWorker(this.#db, credential);
-    if (worker === undefined) throw new WorkerApiError(401, "this credential is not known: register again");
+    if (worker === undefined) throw unknownCredential();
     if (this.#cache.size >= maxCached) this.#cache.clear();
     this.#cache.set(key, { worker, until: Date.now() + cacheMs });
     return worker;
   }
 
-  /** After a registration: the worker's old credential is void at once. */
+  /** After a registration or rotation: what is not good any more is void at once. */
   forget(workerInstanceId: string): void {
     for (const [key, { worker }] of this.#cache)
       if (worker.workerInstanceId === workerInstanceId) this.#cache.delete(key);

@@ -16,7 +16,7 @@ import {
 } from "@helmr/store";
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
-import { tellDeployment, tellWorkOf } from "../hints.ts";
+import { tellDeployment, tellWork } from "../hints.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost, WorkerApiError } from "./errors.ts";
 import { appendBodyLimit, leaseOf } from "./lease-routes.ts";
@@ -55,7 +55,7 @@ export function buildRoutes(app: FastifyInstance, context: WorkerContext): void 
     const finished = await finishBuild(context.db, { ...lease, fencing }, storeOutcome(outcome));
     if (finished === undefined) throw leaseLost();
     tellDeployment(context.bus, finished.deploymentId);
-    if (finished.requeued) tellWorkOf(context.bus, lease.group);
+    if (finished.requeued) tellWork(context.bus, lease.workerGroupId);
     return finishRunResponse.parse({ status: finished.requeued ? "retry_scheduled" : "accepted" });
   });
 }

@@ -22,10 +22,11 @@ import {
   releaseLeases,
   releaseMaterializations,
   touchWorker,
+  workTopic,
 } from "@helmr/store";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { tellDeployment, tellRun, tellWorkOf } from "../hints.ts";
+import { tellDeployment, tellRun, tellWork } from "../hints.ts";
 import { buildAssignment, materializationAssignment } from "./assignments.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost, WorkerApiError } from "./errors.ts";
@@ -48,7 +49,7 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
     const signal = requestSignal(request, reply, context.closing);
     const work = await longPoll({
       bus: context.bus,
-      topic: `work:${worker.group}`,
+      topic: workTopic(worker.workerGroupId),
       waitMs: wanted.wait_ms,
       signal,
       attempt: () => (draining ? Promise.resolve(undefined) : takeWork(context, worker, wanted, signal)),
@@ -88,7 +89,7 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
     if (result.status === "lost") throw leaseLost();
     tellRun(context.bus, result.runId);
     // A place in a lane, or a workspace, is free now.
-    tellWorkOf(context.bus, lease.group);
+    tellWork(context.bus, lease.workerGroupId);
     return finishRunResponse.parse({ status: result.status });
   });
 }
@@ -124,7 +125,7 @@ async function takeWork(
       context.db,
       copies.map((copy) => copy.lease_id),
     );
-    tellWorkOf(context.bus, worker.group);
+    tellWork(context.bus, worker.workerGroupId);
     return undefined;
   }
   if (claimed.some((run) => run.checkpoint_id !== null)) {
@@ -145,9 +146,9 @@ async function takeWork(
 export async function leaseOf(
   context: WorkerContext,
   request: FastifyRequest,
-): Promise<{ workerInstanceId: string; group: string; leaseId: string }> {
-  const { workerInstanceId, group } = await context.authentication.worker(request);
-  return { workerInstanceId, group, leaseId: params.parse(request.params).lease_id };
+): Promise<AuthenticatedWorker & { leaseId: string }> {
+  const worker = await context.authentication.worker(request);
+  return { ...worker, leaseId: params.parse(request.params).lease_id };
 }
 
 function storeItem(item: z.infer<typeof appendItem>): AppendItem {

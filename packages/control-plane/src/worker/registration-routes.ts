@@ -1,9 +1,11 @@
-/** POST register and heartbeat: a worker comes, and stays. */
+/** POST register, heartbeat and rotate-credential: a worker comes, and stays. */
 import {
   heartbeatRequest,
   heartbeatResponse,
   registerWorkerRequest,
   registerWorkerResponse,
+  rotateCredentialRequest,
+  rotateCredentialResponse,
 } from "@helmr/api";
 import {
   type AuthenticatedWorker,
@@ -14,11 +16,12 @@ import {
   extendMaterializations,
   type LeaseState,
   registerWorker,
+  rotateCredential,
   touchWorker,
 } from "@helmr/store";
 import type { FastifyInstance } from "fastify";
 import { tellDeployment, tellEnded, tellRun } from "../hints.ts";
-import { bearerToken } from "./authenticate.ts";
+import { bearerToken, unknownCredential } from "./authenticate.ts";
 import type { WorkerContext } from "./context.ts";
 import { WorkerApiError } from "./errors.ts";
 import { requestSignal } from "./request-signal.ts";
@@ -35,6 +38,7 @@ export function registrationRoutes(app: FastifyInstance, context: WorkerContext)
       version: body.version,
       capacity: body.capacity,
       capabilities: body.capabilities,
+      labels: body.labels,
     });
     if (registered === undefined)
       throw new WorkerApiError(401, "the bootstrap token is not valid for this worker");
@@ -49,8 +53,11 @@ export function registrationRoutes(app: FastifyInstance, context: WorkerContext)
 
   app.post("/heartbeat", async (request, reply) => {
     const worker = await context.authentication.worker(request);
-    const { leases } = heartbeatRequest.parse(request.body);
-    const { draining } = await touchWorker(context.db, worker.workerInstanceId);
+    const { leases, capacity_free: capacityFree, state } = heartbeatRequest.parse(request.body);
+    const { draining } = await touchWorker(context.db, worker.workerInstanceId, {
+      draining: state === "draining",
+      capacityFree,
+    });
     const named = leases.map((lease) => ({ leaseId: lease.lease_id, fencing: lease.fencing }));
     const states = await heldAnswer(context, worker, named, requestSignal(request, reply, context.closing));
     const answer = states.map(({ leaseId, status, cancel }) => ({
@@ -59,6 +66,19 @@ export function registrationRoutes(app: FastifyInstance, context: WorkerContext)
       ...(cancel && { cancel }),
     }));
     return heartbeatResponse.parse({ leases: answer, draining });
+  });
+
+  app.post("/rotate-credential", async (request) => {
+    const { workerInstanceId } = await context.authentication.worker(request);
+    rotateCredentialRequest.parse(request.body);
+    const rotated = await rotateCredential(context.db, workerInstanceId, bearerToken(request));
+    if (rotated === undefined) throw unknownCredential();
+    // What was current before a rotation of an older one is not good any more.
+    context.authentication.forget(workerInstanceId);
+    return rotateCredentialResponse.parse({
+      credential: rotated.credential,
+      previous_valid_until: rotated.previousValidUntil.toISOString(),
+    });
   });
 }
 

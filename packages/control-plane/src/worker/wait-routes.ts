@@ -23,7 +23,7 @@ import {
 } from "@helmr/store";
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
-import { tellEnded, tellResolved, tellRun, tellWorkOf } from "../hints.ts";
+import { tellEnded, tellResolved, tellRun, tellWork } from "../hints.ts";
 import { WakeUp } from "../http/wake-up.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost } from "./errors.ts";
@@ -77,7 +77,7 @@ export function waitRoutes(app: FastifyInstance, context: WorkerContext): void {
     if (result.status === "parked") {
       tellRun(bus, result.runId);
       tellEnded(bus, result.ended);
-      tellWorkOf(bus, lease.group); // its place in a lane is free
+      tellWork(bus, lease.workerGroupId); // its place in a lane is free
     }
     return { status: result.status };
   });
@@ -96,7 +96,7 @@ export function waitRoutes(app: FastifyInstance, context: WorkerContext): void {
     const result = await failRestore(db, { ...lease, fencing: body.fencing, message, permanent });
     if (result.status === "lost") throw leaseLost();
     tellRun(bus, result.runId);
-    tellWorkOf(bus, lease.group);
+    tellWork(bus, lease.workerGroupId);
     return {};
   });
 }

@@ -1,0 +1,2 @@
+export { defaultWorkerGroupId, workTopic } from "./lifecycle.ts";
+export { ensureBootstrapToken } from "./tokens.ts";
