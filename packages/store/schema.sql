@@ -172,6 +172,7 @@ create table deployments (
   failed_at timestamp with time zone,
   worker_group_id uuid not null default '00000000-0000-7000-8000-000000000001'::uuid,
   architecture text,
+  events_removed_at timestamp with time zone,
   constraint deployments_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint deployments_environment_id_version_key UNIQUE (environment_id, version),
   constraint deployments_pkey PRIMARY KEY (id),
@@ -184,6 +185,7 @@ CREATE INDEX deployments_by_age ON public.deployments USING btree (environment_i
 CREATE UNIQUE INDEX deployments_by_lease ON public.deployments USING btree (lease_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX deployments_by_source ON public.deployments USING btree (source_digest);
 CREATE INDEX deployments_by_worker_group ON public.deployments USING btree (worker_group_id);
+CREATE INDEX deployments_events_kept ON public.deployments USING btree (created_at) WHERE ((status = ANY (ARRAY['deployed'::text, 'failed'::text])) AND (events_removed_at IS NULL));
 CREATE INDEX deployments_in_flight_content ON public.deployments USING btree (environment_id, content_hash) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
 CREATE INDEX deployments_to_build ON public.deployments USING btree (worker_group_id, created_at) WHERE (status = 'queued'::text);
 CREATE INDEX deployments_unfinished ON public.deployments USING btree (created_at) WHERE (status = ANY (ARRAY['queued'::text, 'building'::text]));
@@ -457,6 +459,7 @@ create table run_operations (
   constraint run_operations_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
   constraint run_operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'applied'::text, 'rejected'::text])))
 ) with ();
+CREATE INDEX run_operations_by_run ON public.run_operations USING btree (run_id);
 CREATE UNIQUE INDEX run_operations_idempotency ON public.run_operations USING btree (run_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 CREATE INDEX run_operations_pending ON public.run_operations USING btree (run_id) WHERE (status = 'pending'::text);
 
@@ -555,6 +558,7 @@ create table runs (
   needs_disk_mib bigint not null default 0,
   needs_architecture text,
   waiting_reason text,
+  events_removed_at timestamp with time zone,
   constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
   constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'waiting'::text, 'parked'::text, 'resume_queued'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),
   constraint runs_lease_check CHECK (
@@ -579,6 +583,7 @@ CREATE INDEX runs_by_session ON public.runs USING btree (session_id, turn_index)
 CREATE INDEX runs_by_status ON public.runs USING btree (environment_id, status, created_at DESC, id DESC);
 CREATE INDEX runs_by_workspace ON public.runs USING btree (workspace_id);
 CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND (NOT limited));
+CREATE INDEX runs_events_kept ON public.runs USING btree (ended_at) WHERE ((ended_at IS NOT NULL) AND (events_removed_at IS NULL));
 CREATE INDEX runs_held ON public.runs USING btree (worker_instance_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
@@ -681,6 +686,7 @@ create table sessions (
   expired_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  schedule_id uuid,
   constraint sessions_environment_id_external_id_key UNIQUE (environment_id, external_id),
   constraint sessions_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
   constraint sessions_pkey PRIMARY KEY (id),
@@ -694,6 +700,8 @@ CREATE INDEX sessions_by_task_status ON public.sessions USING btree (environment
 CREATE INDEX sessions_by_update ON public.sessions USING btree (environment_id, updated_at DESC, id DESC);
 CREATE INDEX sessions_by_workspace ON public.sessions USING btree (workspace_id);
 CREATE INDEX sessions_due ON public.sessions USING btree (expires_at) WHERE ((status = 'open'::text) AND (expires_at IS NOT NULL));
+CREATE INDEX sessions_ended ON public.sessions USING btree (updated_at) WHERE (status <> 'open'::text);
+CREATE INDEX sessions_of_schedules ON public.sessions USING btree (created_at) WHERE ((status = 'open'::text) AND (schedule_id IS NOT NULL));
 
 create table stream_cursors (
   stream_id uuid not null,

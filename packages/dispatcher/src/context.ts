@@ -44,6 +44,15 @@ export interface DispatcherIntervals {
   readonly removeStreamsMs: number;
   /** How long the streams of commands and terminals stay after their end. */
   readonly streamKeepMs: number;
+  readonly removeEventsMs: number;
+  /** How long the events and logs of what has ended stay. */
+  readonly eventKeepMs: number;
+  readonly closeScheduledMs: number;
+  /** How long a session that a schedule started stays open after its last run. */
+  readonly scheduledIdleMs: number;
+  readonly removeSessionsMs: number;
+  /** How long a session stays after its end. */
+  readonly sessionKeepMs: number;
 }
 
 /** What an installation sets about live copies of workspaces; equal in control plane and dispatcher. */
@@ -82,6 +91,12 @@ export const defaultIntervals: DispatcherIntervals = {
   stopIdleMs: 1_000,
   removeStreamsMs: 60_000,
   streamKeepMs: 7 * 24 * 3_600_000,
+  removeEventsMs: 60_000,
+  eventKeepMs: 30 * 24 * 3_600_000,
+  closeScheduledMs: 60_000,
+  scheduledIdleMs: 7 * 24 * 3_600_000,
+  removeSessionsMs: 60_000,
+  sessionKeepMs: 90 * 24 * 3_600_000,
 };
 
 /** Rows of one page: a few milliseconds of locks. */

@@ -22,6 +22,8 @@ import { purgeArchivedLoop } from "./purge-archived.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
 import { removeArtifactsLoop } from "./remove-artifacts.ts";
+import { removeEventsLoop } from "./remove-events.ts";
+import { closeScheduledLoop, removeSessionsLoop } from "./remove-sessions.ts";
 import { removeStreamsLoop } from "./remove-streams.ts";
 import { repairSchedulesLoop } from "./repair-schedules.ts";
 import { ScheduleClock } from "./schedule-clock.ts";
@@ -89,6 +91,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     expireCopiesLoop(context, { intervalMs: intervals.expireCopiesMs, lostAfterMs: copies.lostAfterMs }),
     stopIdleLoop(context, { intervalMs: intervals.stopIdleMs, idleStopMs: copies.idleStopMs }),
     removeStreamsLoop(context, { intervalMs: intervals.removeStreamsMs, keepMs: intervals.streamKeepMs }),
+    removeEventsLoop(context, { intervalMs: intervals.removeEventsMs, keepMs: intervals.eventKeepMs }),
+    closeScheduledLoop(context, {
+      intervalMs: intervals.closeScheduledMs,
+      idleMs: intervals.scheduledIdleMs,
+    }),
+    removeSessionsLoop(context, { intervalMs: intervals.removeSessionsMs, keepMs: intervals.sessionKeepMs }),
   ].map((loop) => new LoopRunner(loop, logger));
   return {
     start: () => {

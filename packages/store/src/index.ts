@@ -18,7 +18,6 @@ export * from "./magic-links.ts";
 export * from "./materializations/index.ts";
 export * from "./members.ts";
 export * from "./migrate.ts";
-export * from "./migrate.ts";
 export * from "./oauth-attempts.ts";
 export * from "./organizations.ts";
 export * from "./projects.ts";
@@ -26,6 +25,7 @@ export * from "./public-access-tokens.ts";
 export * from "./read-audit.ts";
 export * from "./reencrypt-secrets.ts";
 
+export * from "./retention/index.ts";
 export * from "./run-operations.ts";
 export * from "./runs/index.ts";
 export * from "./schedules/index.ts";

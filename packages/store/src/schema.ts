@@ -155,6 +155,7 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     built_at: NullableTimestamp;
     deployed_at: NullableTimestamp;
     failed_at: NullableTimestamp;
+    events_removed_at: NullableTimestamp;
   };
   deployment_versions: { environment_id: string; day: string; last_number: number };
   current_deployments: {
@@ -246,6 +247,7 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
     terminal_reason: Nullable<string>;
     expires_at: NullableTimestamp;
     expired_at: NullableTimestamp;
+    schedule_id: Nullable<string>;
     created_at: DefaultTimestamp;
     updated_at: DefaultTimestamp;
   };
@@ -366,4 +368,5 @@ export interface RunsTable {
   updated_at: DefaultTimestamp;
   started_at: NullableTimestamp;
   ended_at: NullableTimestamp;
+  events_removed_at: NullableTimestamp;
 }

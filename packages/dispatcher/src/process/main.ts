@@ -58,6 +58,9 @@ async function run(): Promise<void> {
       streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION,
       artifactGraceMs: config.HELMR_ARTIFACT_GRACE,
       reservationKeepMs: config.HELMR_ARTIFACT_RESERVATION,
+      eventKeepMs: config.HELMR_EVENT_RETENTION,
+      scheduledIdleMs: config.HELMR_SCHEDULED_SESSION_IDLE,
+      sessionKeepMs: config.HELMR_SESSION_RETENTION,
     },
     liveCopies: {
       idleStopMs: config.HELMR_WORKSPACE_IDLE_STOP,

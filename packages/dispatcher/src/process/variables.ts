@@ -47,6 +47,15 @@ export const dispatcherVariables = {
     "an object that was stored for what never came is given up after that; longer than any upload takes",
   ),
   HELMR_METRICS_LISTEN: metricsListen,
+  HELMR_EVENT_RETENTION: keepFor("30d").describe(
+    "from the end of a run or a build until its events and logs are removed; how it ended stays",
+  ),
+  HELMR_SCHEDULED_SESSION_IDLE: keepFor("7d").describe(
+    "from the end of the last run of a session that a schedule started until the session is closed",
+  ),
+  HELMR_SESSION_RETENTION: keepFor("90d").describe(
+    "from the end of a session until it is removed, with its runs and streams",
+  ),
   HELMR_LOG_LEVEL: logLevel,
 } as const;
 

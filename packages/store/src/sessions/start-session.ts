@@ -183,10 +183,11 @@ async function insertSession(
       returning 1
     ), s as (
       insert into sessions (id, environment_id, project_id, task_id, initial_deployment_id, active_deployment_id,
-        external_id, start_fingerprint, status, current_run_id, workspace_id, metadata, tags, expires_at)
+        external_id, start_fingerprint, status, current_run_id, workspace_id, metadata, tags, expires_at, schedule_id)
       values (${ids.session}, ${environmentId}, ${projectId}, ${request.taskId}, ${deploymentId}, ${deploymentId},
         ${request.externalId ?? null}, ${fingerprint}, 'open', ${ids.run}, ${ids.workspace},
-        ${JSON.stringify(request.metadata)}::jsonb, ${[...request.tags]}::text[], ${request.expiresAt ?? null})
+        ${JSON.stringify(request.metadata)}::jsonb, ${[...request.tags]}::text[], ${request.expiresAt ?? null},
+        ${request.schedule?.id ?? null})
       on conflict (environment_id, external_id) do nothing
       returning *
     ), audit as (${audit})
