@@ -118,6 +118,13 @@ describe("helmr-control", () => {
     await sql`create schema public`.execute(db);
     const behind = await helmrControl(["serve"], variables);
     expect(behind).toMatchObject({ code: 1, stderr: expect.stringContaining("run `helmr-control migrate`") });
+    for (const [flag, said, code] of [
+      ["--dry-run", "would apply 0001_initial.sql", 0],
+      ["--status", "missing  0001_initial.sql", 1],
+    ] as const) {
+      const told = await helmrControl(["migrate", flag], variables);
+      expect(told).toMatchObject({ code, stdout: expect.stringContaining(said) });
+    }
     const migrated = await helmrControl(["migrate"], variables);
     expect(migrated).toMatchObject({ code: 0, stdout: expect.stringContaining("applied 0001_initial.sql") });
     expect(await helmrControl(["migrate"], variables)).toMatchObject({

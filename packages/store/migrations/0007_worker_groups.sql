@@ -2,6 +2,7 @@
 --
 -- The group `default` gets an id that is the same everywhere, so that columns can have it as their default: the version before
 -- this one goes on writing rows without naming a group.
+-- compatible-with: 0005
 lock table worker_groups, worker_bootstrap_tokens, worker_instances in share row exclusive mode;
 alter table worker_groups add column labels jsonb not null default '{}';
 alter table worker_groups add column updated_at timestamptz not null default now();

@@ -7,7 +7,8 @@
  *   timestamptz  Date
  *
  * Every statement is a prepared one, named by its text: the statements of the run lifecycle take PostgreSQL longer to
- * plan (1-2 ms) than to run.
+ * plan (1-2 ms) than to run. A migration that adds a column makes the server refuse what was prepared with `*` before it:
+ * all are prepared anew then, under new names.
  */
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -68,28 +69,6 @@ export function openDatabase(options: DatabaseOptions): Database {
   return new Database(pool, options.preparedStatements ?? true);
 }
 
-const answerLimitMs = 2_000;
-
-/** Whether the database answers a query within two seconds. */
-export async function databaseAnswers(db: Database): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), answerLimitMs);
-  });
-  const query = db
-    .selectNoFrom((expression) => expression.lit(1).as("one"))
-    .execute()
-    .then(
-      () => true,
-      () => false,
-    );
-  try {
-    return await Promise.race([query, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 const parseInt8 = (text: string): number => Number(text);
 const parseJsonAsText = (text: string): string => text;
 
@@ -102,14 +81,30 @@ function getTypeParser(oid: number, format?: "text" | "binary"): (text: string) 
 /** Texts beyond this many are run unprepared: a guard against texts built from data, which would fill the server. */
 const maxPreparedStatements = 1000;
 const statementNames = new Map<string, string>();
+/** Grows when tables change under the process. */
+let generation = 0;
 
 function statementName(text: string): string | undefined {
   const known = statementNames.get(text);
   if (known !== undefined) return known;
   if (statementNames.size >= maxPreparedStatements) return undefined;
-  const name = `helmr_${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
+  const digest = createHash("sha256").update(text).digest("hex").slice(0, 32);
+  const name = `helmr_${generation}_${digest}`;
   statementNames.set(text, name);
   return name;
+}
+
+/** Once for all statements: in a transaction the first that is refused costs the transaction. */
+function prepareAnew(text: string, refused: string | undefined): void {
+  // Others may have been refused at the same time.
+  if (refused === undefined || statementNames.get(text) !== refused) return;
+  generation += 1;
+  statementNames.clear();
+}
+
+/** PostgreSQL's error for a prepared `select *` of a table that has another column since; nothing was executed. */
+function isOutdatedPlan(error: unknown): boolean {
+  return sqlState(error) === "0A000" && (error as pg.DatabaseError).message.includes("cached plan must not");
 }
 
 /** Kysely's view of the pool, which names each statement. */
@@ -117,10 +112,21 @@ function kyselyPool(pool: pg.Pool, preparedStatements: boolean): PostgresPool {
   if (!preparedStatements) return pool as unknown as PostgresPool;
   const clients = new WeakMap<pg.PoolClient, Awaited<ReturnType<PostgresPool["connect"]>>>();
   const wrap = (client: pg.PoolClient) => ({
-    query: (text: string, values: readonly unknown[]) => {
+    query: async (text: string, values: readonly unknown[]) => {
+      const ask = (name: string | undefined) =>
+        client.query({ text, values: values as unknown[], ...(name === undefined ? {} : { name }) });
       // A text without parameters may hold several statements (a migration), which the server refuses to prepare.
       const name = values.length === 0 ? undefined : statementName(text);
-      return client.query({ text, values: values as unknown[], ...(name === undefined ? {} : { name }) });
+      try {
+        return await ask(name);
+      } catch (error) {
+        if (!isOutdatedPlan(error)) throw error;
+        prepareAnew(text, name);
+        // A transaction has failed with it: `transaction` runs it again.
+        return await ask(statementName(text)).catch((again: unknown) => {
+          throw sqlState(again) === "25P02" ? error : again;
+        });
+      }
     },
     release: (destroy?: boolean) => client.release(destroy),
   });
@@ -154,8 +160,8 @@ export function violatedConstraint(error: unknown): string | undefined {
 }
 
 /**
- * Run `work` in a transaction (read committed); again from the start after a deadlock or a serialization failure, at
- * most 5 times with a jittered pause. `work` must have no effect outside of the transaction.
+ * Run `work` in a transaction (read committed); again from the start after a deadlock, a serialization failure or a
+ * change of its tables, at most 5 times with a jittered pause. `work` must have no effect outside of the transaction.
  */
 export async function transaction<T>(db: Queryable, work: (tx: Tx) => Promise<T>): Promise<T> {
   return await retryConflicts(() => db.transaction().execute(work));
@@ -175,5 +181,5 @@ export async function retryConflicts<T>(run: () => Promise<T>, isConflict = isRe
 
 /** Whether the same work may succeed when it is simply run again. */
 export function isRetryable(error: unknown): boolean {
-  return retryableCodes.has(sqlState(error) ?? "");
+  return retryableCodes.has(sqlState(error) ?? "") || isOutdatedPlan(error);
 }

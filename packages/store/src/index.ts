@@ -23,6 +23,7 @@ export * from "./organizations.ts";
 export * from "./projects.ts";
 export * from "./public-access-tokens.ts";
 export * from "./read-audit.ts";
+export * from "./readiness.ts";
 export * from "./reencrypt-secrets.ts";
 
 export * from "./retention/index.ts";
@@ -32,6 +33,7 @@ export * from "./schedules/index.ts";
 export type * from "./schema.ts";
 export type { ActorKind, IdentityProvider, MemberStatus } from "./schema-identity.ts";
 export type { ScheduleOptions, ScheduleType } from "./schema-schedules.ts";
+export * from "./schema-state.ts";
 export type { PublicAccessScope, StreamDirection, WaitKind, WaitStatus } from "./schema-waits.ts";
 export * from "./scope.ts";
 export * from "./secret-cipher.ts";

@@ -15,6 +15,7 @@ import { databaseUrl, startEmbeddedPostgres } from "../src/embedded-postgres.ts"
 import { migrate } from "../src/migrate.ts";
 
 export * from "./fill.ts";
+export * from "./later-version.ts";
 export * from "./record-statements.ts";
 export * from "./seed.ts";
 export * from "./workspaces.ts";

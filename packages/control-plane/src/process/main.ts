@@ -18,9 +18,13 @@ program
 
 program
   .command("migrate")
-  .description("bring the database's schema up to this version; before the first start and after an upgrade")
-  .action(() =>
-    failOnStart("helmr-control", async () => (await import("./commands.ts")).migrateDatabase(env)),
+  .description("bring the database's schema up to this version; before the first start and before an upgrade")
+  .option("--dry-run", "say what would be applied; changes nothing")
+  .option("--status", "say what is missing or newer; exit code 1 unless this version can serve")
+  .action((flags: { dryRun?: boolean; status?: boolean }) =>
+    failOnStart("helmr-control", async () =>
+      (await import("./migrate-command.ts")).migrateDatabase(env, flags),
+    ),
   );
 
 program

@@ -2,7 +2,7 @@
  * `helmr-control serve`: the HTTP API as a process.
  *
  * Start order: database and its schema, keys of the secrets that are stored, bootstrap token, then the port. Nothing is
- * changed before the schema is known to be this version's.
+ * changed before the schema is known to be one that this version may use.
  */
 import { createFolderStore } from "@helmr/artifacts";
 import { createMemoryBus, createRedisBus } from "@helmr/coordination";
@@ -10,10 +10,10 @@ import { listenForStop, makeFolder, redisOptions, startLogger } from "@helmr/pro
 import {
   createSecretCipher,
   type Database,
-  databaseAnswers,
+  databaseIsUsable,
   ensureBootstrapToken,
   openDatabase,
-  requireCurrentSchema,
+  requireUsableSchema,
   type SecretCipher,
   secretKeyCounts,
 } from "@helmr/store";
@@ -43,7 +43,9 @@ export async function serve(environment: Environment): Promise<void> {
     onConnectionError: (error) => logger.warn({ reason: error.message }, "a database connection was lost"),
   });
   cleanup.defer(() => db.close());
-  await requireCurrentSchema(db);
+  const { newer } = await requireUsableSchema(db);
+  if (newer.length > 0)
+    logger.info({ newer }, "the schema is a later version's, which this version goes on with");
   const secretCipher = createSecretCipher(config.secretKeys);
   await requireSecretKeys(db, secretCipher, logger);
   if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
@@ -69,7 +71,7 @@ export async function serve(environment: Environment): Promise<void> {
   const url = await controlPlane.listen(config.listen);
   logger.info({ url, publicUrl: config.controlPlane.publicUrl }, "helmr-control is ready");
 
-  telemetry.setReady(() => databaseAnswers(db));
+  telemetry.setReady(() => databaseIsUsable(db));
   await signals.stopping;
   telemetry.setReady(() => false);
   logger.info("stopping");

@@ -7,7 +7,7 @@ import {
   createRedisFireIndex,
 } from "@helmr/coordination";
 import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
-import { databaseAnswers, openDatabase, requireCurrentSchema } from "@helmr/store";
+import { databaseIsUsable, openDatabase, requireUsableSchema } from "@helmr/store";
 import { startTelemetry } from "@helmr/telemetry";
 import { createDispatcher } from "../index.ts";
 import { dispatcherProblems, dispatcherVariables } from "./variables.ts";
@@ -32,7 +32,9 @@ async function run(): Promise<void> {
     onConnectionError: (error) => logger.warn({ reason: error.message }, "a database connection was lost"),
   });
   cleanup.defer(() => db.close());
-  await requireCurrentSchema(db);
+  const { newer } = await requireUsableSchema(db);
+  if (newer.length > 0)
+    logger.info({ newer }, "the schema is a later version's, which this version goes on with");
   const redis = redisOptions(config.HELMR_REDIS_URL, logger);
   // Without Redis its hints reach nobody in another process: those poll once a second.
   const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
@@ -69,7 +71,7 @@ async function run(): Promise<void> {
   });
   dispatcher.start();
   cleanup.defer(() => dispatcher.stop());
-  telemetry.setReady(() => databaseAnswers(db));
+  telemetry.setReady(() => databaseIsUsable(db));
   logger.info("helmr-dispatcher is ready");
   await signals.stopping;
   telemetry.setReady(() => false);
