@@ -231,6 +231,16 @@ export const finishRunRequest = z.strictObject({
 /** `superseded`: another outcome already counts (409 is for lost leases). */
 export const finishRunResponse = z.strictObject({ status: z.enum(["accepted", "retry_scheduled"]) });
 
+/**
+ * POST leases/{lease_id}/hand-back, of a run or of a live copy that is not up: it is queued again at once. A run that had
+ * started goes on from its last checkpoint, else it begins anew; neither uses up a try.
+ */
+export const handBackRequest = z.strictObject({
+  fencing: z.int(),
+  /** `no_room`: the worker has not the memory, processors or disk for it just now. */
+  reason: z.enum(["worker_drained", "no_room"]),
+});
+
 /** Builds: POST builds/{lease_id}/events, /secrets, /finish. */
 export const buildEventsRequest = z.strictObject({
   fencing: z.int(),

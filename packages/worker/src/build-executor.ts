@@ -37,6 +37,7 @@ import type { CatalogCache, CatalogInputs, CopyInputs } from "./catalog-cache.ts
 import { type BuildReport, type ControlPlaneClient, LeaseLostError } from "./control-plane-client.ts";
 import { BuildFailure, headOf, messageOf, tailOf } from "./failure.ts";
 import type { Heartbeats } from "./heartbeats.ts";
+import type { HeldBuild } from "./held-work.ts";
 import type { ImageBuildContext, ImageState, PreparedBuild } from "./image-builder/build-context.ts";
 import { buildImage, secretNames } from "./image-builder/image-builder.ts";
 import { keyOf } from "./image-builder/layer-key.ts";
@@ -89,6 +90,8 @@ export async function recoverBuilds(buildsDir: string): Promise<void> {
 
 export class BuildExecutor {
   readonly #options: BuildExecutorOptions;
+  readonly #executions = new Set<Execution>();
+  readonly #ends = { finished: 0, handed_back: 0 };
 
   constructor(options: BuildExecutorOptions) {
     this.#options = options;
@@ -96,7 +99,29 @@ export class BuildExecutor {
 
   /** Runs to the end; never rejects for reasons of the build. `signal`: the worker stops now. */
   async execute(build: BuildAssignment, signal: AbortSignal): Promise<void> {
-    await new Execution(build, this.#options, signal).run();
+    const execution = new Execution(build, this.#options, signal);
+    this.#executions.add(execution);
+    try {
+      await execution.run();
+    } finally {
+      this.#executions.delete(execution);
+      if (execution.isHandedBack) this.#ends.handed_back += 1;
+      else this.#ends.finished += 1;
+    }
+  }
+
+  /** Builds at work here. */
+  get held(): HeldBuild[] {
+    return Array.from(this.#executions, (execution) => execution.held);
+  }
+
+  get ends(): { readonly finished: number; readonly handed_back: number } {
+    return { ...this.#ends };
+  }
+
+  /** Whatever is not built yet is ended here, and built anew elsewhere. */
+  handBack(): void {
+    for (const execution of this.#executions) execution.handBack();
   }
 }
 
@@ -114,6 +139,10 @@ class Execution {
   readonly #dir: string;
   readonly #sourceDir: string;
   #guard: BuildGuard | undefined;
+  readonly #leasedAt = performance.now();
+  isHandedBack = false;
+  /** Ends the build's work, which is reported as one to try again. */
+  readonly #handBack = new AbortController();
   #prepared: Promise<PreparedBuild & { readonly source: PreparedSource }> | undefined;
   #access: RegistryAccess | undefined;
   #redactor = new Redactor([]);
@@ -131,6 +160,16 @@ class Execution {
     workerStops.addEventListener("abort", () => this.#abort.abort(new Error("the worker stops")), {
       once: true,
     });
+  }
+
+  get held(): HeldBuild {
+    const ageMs = Math.round(performance.now() - this.#leasedAt);
+    return { deploymentId: this.#build.deployment_id, ageMs };
+  }
+
+  handBack(): void {
+    const message = "deployment build: ended because its worker is drained; it is built anew elsewhere";
+    this.#handBack.abort(new BuildFailure("worker", message, { step: "limits", retryable: true }));
   }
 
   async run(): Promise<void> {
@@ -155,8 +194,10 @@ class Execution {
     try {
       return await this.#execute();
     } catch (error) {
-      if (!this.#abort.signal.aborted) this.#logger.info({ reason: messageOf(error) }, "build failed");
-      return this.#redactor.value(reportOfFailure(error));
+      this.isHandedBack = this.#handBack.signal.aborted;
+      const cause = this.isHandedBack ? this.#handBack.signal.reason : error;
+      if (!this.#abort.signal.aborted) this.#logger.info({ reason: messageOf(cause) }, "build failed");
+      return this.#redactor.value(reportOfFailure(cause));
     }
   }
 
@@ -197,8 +238,8 @@ class Execution {
 
   /** Ends the build's work: the lease is lost, the worker stops, or a limit of the whole build is reached. */
   get #signal(): AbortSignal {
-    const { signal } = this.#abort;
-    return this.#guard === undefined ? signal : AbortSignal.any([signal, this.#guard.signal]);
+    const signals = [this.#abort.signal, this.#handBack.signal];
+    return AbortSignal.any(this.#guard === undefined ? signals : [...signals, this.#guard.signal]);
   }
 
   #sayManager({ manager }: PreparedSource): void {

@@ -19,6 +19,7 @@ import {
   finishMaterializationRequest,
   finishRunRequest,
   finishRunResponse,
+  type handBackRequest,
   type heartbeatRequest,
   heartbeatResponse,
   leaseRequest,
@@ -177,6 +178,15 @@ export class ControlPlaneClient {
   ): Promise<void> {
     const body = finishRunRequest.parse(request);
     await this.#retried(this.#own(`leases/${leaseId}/finish`, body, finishRunResponse, signal));
+  }
+
+  /** The lease ends unused, or its work goes on elsewhere. A repeated request finds it gone, which `lease_lost` says. */
+  async handBack(
+    leaseId: string,
+    request: z.input<typeof handBackRequest>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#retried(this.#own(`leases/${leaseId}/hand-back`, request, anything, signal));
   }
 
   /** Idempotent by the number. */

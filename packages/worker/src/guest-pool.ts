@@ -86,6 +86,12 @@ export class GuestPool {
     this.#refill();
   }
 
+  /** Idle guests. */
+  get size(): number {
+    return [...this.#idle.values()].reduce((sum, guests) => sum + guests.length, 0);
+  }
+
+  /** End every idle guest, and start no more. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#abort.abort();

@@ -4,6 +4,7 @@
  * | phase    | enters by                               | leaves by                                                      |
  * |----------|-----------------------------------------|----------------------------------------------------------------|
  * | opening  | lease                                   | disk mounted and guest up -> live; failed -> finished (failed) |
+ * |          |                                         | drain -> given back                                            |
  * | live     | guest up, told to the control plane     | stop, drain, end of the guest -> stopping                      |
  * | stopping | see above                               | programs ended, guest gone, files saved or not -> finished     |
  * | finished | its end is told                         | never                                                          |
@@ -13,7 +14,7 @@
  *  M2  The files are saved when the guest is gone: nothing changes them meanwhile.
  *  M3  What cannot be saved stays on the disk, and the end says so.
  *  M4  The guest is destroyed and its disk unmounted before the workspace is free for the next run.
- *  M5  While the worker drains, a copy goes when nobody works in it.
+ *  M5  While the worker drains, a copy that is not up is given back: another worker takes it, and nobody is told of an end.
  */
 import type { MaterializationAssignment } from "@helmr/api";
 import type { Logger } from "pino";
@@ -23,6 +24,7 @@ import { headOf, messageOf } from "./failure.ts";
 import { GuestCommands, isCommandMessage } from "./guest-commands.ts";
 import type { SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
+import type { HeldCopy } from "./held-work.ts";
 import { MissingLayerError } from "./image-builder/layer-store.ts";
 import { LiveCopy } from "./live-copy.ts";
 import type { LiveWorkspaces } from "./live-workspaces.ts";
@@ -56,7 +58,9 @@ const saveTries = 4;
 export class MaterializationExecutor {
   readonly #options: MaterializationExecutorOptions;
   readonly #copies = new Set<Materialization>();
-  #isDraining = false;
+  #drainReason: string | undefined;
+  #saved = 0;
+  #unsaved = 0;
   #memoryMib = 0;
 
   constructor(options: MaterializationExecutorOptions) {
@@ -74,25 +78,31 @@ export class MaterializationExecutor {
     const copy = new Materialization(assignment, this.#options, signal);
     this.#memoryMib += memoryMib;
     this.#copies.add(copy);
-    if (this.#isDraining) copy.stopWhenIdle();
+    if (this.#drainReason !== undefined) copy.drain(this.#drainReason);
     try {
       await copy.run();
     } finally {
       this.#copies.delete(copy);
+      if (copy.isSaved === true) this.#saved += 1;
+      else if (copy.isSaved === false) this.#unsaved += 1;
       this.#memoryMib -= memoryMib;
     }
   }
 
-  /** M5: from now on copies go when nobody works in them. */
-  drain(): void {
-    this.#isDraining = true;
-    for (const copy of this.#copies) copy.stopWhenIdle();
+  /** Copies at work here. */
+  get held(): HeldCopy[] {
+    return Array.from(this.#copies, (copy) => copy.held);
   }
 
-  /** Every copy goes now, with its files saved. */
-  stopAll(reason: string): void {
-    this.#isDraining = true;
-    for (const copy of this.#copies) copy.stop(reason);
+  /** Copies that ended here with their files saved, and without, since the start. */
+  get ends(): { readonly saved: number; readonly unsaved: number } {
+    return { saved: this.#saved, unsaved: this.#unsaved };
+  }
+
+  /** Every copy goes now, with its files saved; and so does each that comes. */
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    for (const copy of this.#copies) copy.drain(reason);
   }
 }
 
@@ -107,7 +117,11 @@ class Materialization {
   /** Aborts reports (M1). */
   readonly #abandoned = new AbortController();
   readonly #ended = Promise.withResolvers<End>();
-  #isIdleStop = false;
+  readonly #leasedAt = performance.now();
+  #phase: HeldCopy["phase"] = "opening";
+  #isDrained = false;
+  /** Undefined: it never came up, or was lost. */
+  isSaved: boolean | undefined;
   #disk: MountedDisk | undefined;
 
   constructor(
@@ -128,7 +142,7 @@ class Materialization {
         await this.#save({ reason: "request", requestId, isFinal: false, tries: 1 });
       },
       onStop: () => this.stop("the live copy was stopped"),
-      onActivity: () => this.#stopIfIdle(),
+      onActivity: () => undefined,
       onFailure: (error) => this.#lose(messageOf(error)),
       signal: this.#abandoned.signal,
       logger: this.#logger,
@@ -163,13 +177,19 @@ class Materialization {
     this.#preparation.abort(new Error(reason));
   }
 
-  stopWhenIdle(): void {
-    this.#isIdleStop = true;
-    this.#stopIfIdle();
+  /** The worker drains: it goes now. */
+  drain(reason: string): void {
+    this.#isDrained = true;
+    this.stop(reason);
   }
 
-  #stopIfIdle(): void {
-    if (this.#isIdleStop && this.#copy.active === 0) this.stop("the worker takes nothing new");
+  get held(): HeldCopy {
+    return {
+      materializationId: this.#assignment.materialization_id,
+      workspaceId: this.#assignment.workspace_id,
+      phase: this.#phase,
+      ageMs: Math.round(performance.now() - this.#leasedAt),
+    };
   }
 
   /** M1 */
@@ -222,11 +242,27 @@ class Materialization {
 
   async #finishUnstarted(error: unknown): Promise<void> {
     const isAsked = this.#preparation.signal.aborted;
+    if (this.#isDrained && isAsked) return await this.#giveBack();
     const text = messageOf(error);
     if (!isAsked) this.#logger.warn({ reason: text }, "a live copy did not start");
     this.#options.live.remove(this.#copy);
     await this.#copy.end(text, { guestEnds: true });
     await this.#copy.finish(isAsked ? { status: "stopped" } : failureOf(error));
+  }
+
+  /** M5: until the copy is up the control plane keeps the commands for it. */
+  async #giveBack(): Promise<void> {
+    const { client, live } = this.#options;
+    const { lease_id: leaseId, fencing } = this.#assignment;
+    live.remove(this.#copy);
+    this.#copy.drop();
+    try {
+      const request = { fencing, reason: "worker_drained" } as const;
+      await client.handBack(leaseId, request, this.#abandoned.signal);
+    } catch (error) {
+      // Then it is lost in time.
+      this.#logger.warn({ reason: messageOf(error) }, "a live copy could not be given back");
+    }
   }
 
   async #useAndEnd(guest: RunGuest): Promise<void> {
@@ -242,13 +278,14 @@ class Materialization {
     const { workspace_mount_path: mountPath } = this.#assignment.sandbox.definition;
     await this.#copy.start({ commands, mountPath, mountPoint: guest.disk.mountPoint }, guest.startMs);
     await this.#reach("copy.started");
-    this.#stopIfIdle();
+    this.#phase = "live";
     const end = await this.#ended.promise;
     if (end.kind === "lost") {
       commands.closeAll("the live copy is lost");
       return;
     }
     this.#options.live.remove(this.#copy);
+    this.#phase = "stopping";
     await this.#reach("copy.stopping");
     await this.#stopped(guest, commands, end);
   }
@@ -267,6 +304,7 @@ class Materialization {
     await guest.session.destroy(); // M2
     const unsaved = await this.#saveAtEnd();
     if (this.#abandoned.signal.aborted) return;
+    this.isSaved = unsaved === undefined;
     await this.#reach("copy.saved");
     await this.#copy.finish(outcomeOf(failure, unsaved));
     await this.#reach("copy.finished");

@@ -80,23 +80,39 @@ export class Parking {
   /** Aborted when the wait is over, or an operator comes, while its guest is saved. */
   #giveUp = new AbortController();
   #tries = 0;
+  #afterMs: number;
 
   constructor(options: ParkingOptions, guest: () => RunGuest | undefined) {
     this.#options = options;
+    this.#afterMs = options.afterMs;
     this.#guest = guest;
   }
 
   /** The run's pending wait changed. */
   onWait(wait: PendingWait | undefined): void {
     this.#interrupt("the wait is over");
-    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#options.afterMs);
+    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#afterMs);
   }
 
   /** I5: somebody asks for the guest, or a command in it began or ended. */
   onActivity(): void {
     this.#interrupt("somebody works in the guest");
     const wait = this.#options.calls.pendingWait;
-    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#options.afterMs);
+    if (wait !== undefined && !this.#options.isBusy()) this.#schedule(wait, this.#afterMs);
+  }
+
+  /** The worker is drained: this wait, and every other of the run, is parked at once. */
+  hurry(): void {
+    this.#afterMs = 0;
+    const wait = this.#options.calls.pendingWait;
+    if (wait === undefined || this.#saving || this.#options.isBusy()) return;
+    clearTimeout(this.#timer);
+    this.#schedule(wait, this.#afterMs);
+  }
+
+  /** Its guest is being saved. */
+  get isSaving(): boolean {
+    return this.#saving;
   }
 
   close(): void {
@@ -140,7 +156,7 @@ export class Parking {
     }
     // After an operator has come, `onActivity` schedules; this save was in its way.
     if (giveUp.aborted) {
-      if (calls.pendingWait === wait && !isBusy()) this.#schedule(wait, this.#options.afterMs);
+      if (calls.pendingWait === wait && !isBusy()) this.#schedule(wait, this.#afterMs);
     } else if (calls.pendingWait === wait && this.#tries < maxTries) {
       this.#schedule(wait, firstPauseMs * 2 ** this.#tries * (0.5 + Math.random())); // I3
     }

@@ -9,6 +9,8 @@
  * | stopping  | cancel or time limit          | outcome, end of the guest, grace over -> reporting         |
  * | reporting | outcome decided               | files saved, appends flushed, finish accepted -> done      |
  * | parked    | the checkpoint is recorded    | guest removed, nothing reported -> done                    |
+ * | handed    | the worker's time to drain is | guest killed, lease given back -> done                     |
+ * | back      | over (before the outcome)     |                                                            |
  * | abandoned | lease lost (from any)         | guest killed, nothing reported -> done                     |
  *
  *  I1  Nothing is reported after the lease was lost.
@@ -17,6 +19,7 @@
  *  I4  Secret values go to the guest and nowhere else: failures are redacted before they are reported (redact.ts).
  *  I6  The outcome is reported after the workspace's files were saved, or could not be (run-workspace.ts).
  *  I5  Of what the task asks (run-calls.ts) nothing is asked before the start was accepted, and nothing answered after the end.
+ *  I7  A lease is given back when the guest is gone: no two guests work for one run.
  */
 import type { Resume, RunAssignment } from "@helmr/api";
 import { type CallResult, type GuestMessage, limits, type RunOutcome } from "@helmr/guest-protocol";
@@ -31,6 +34,7 @@ import { isCommandMessage } from "./guest-commands.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import { checkedJson, type SessionEnd } from "./guest-session.ts";
 import type { Heartbeats } from "./heartbeats.ts";
+import type { HeldRun, RunEnd, RunPhase } from "./held-work.ts";
 import type { LiveWorkspaces } from "./live-workspaces.ts";
 import { Parking } from "./parking.ts";
 import { Redactor } from "./redact.ts";
@@ -65,6 +69,9 @@ export interface RunExecutorOptions {
 
 export class RunExecutor {
   readonly #options: RunExecutorOptions;
+  readonly #executions = new Set<Execution>();
+  readonly #ends: Record<RunEnd, number> = { finished: 0, parked: 0, handed_back: 0, lost: 0 };
+  #isDraining = false;
   #memoryMib = 0;
 
   constructor(options: RunExecutorOptions) {
@@ -80,11 +87,37 @@ export class RunExecutor {
   async execute(run: RunAssignment, signal: AbortSignal): Promise<void> {
     const memoryMib = run.sandbox.definition.resources.memory_mib;
     this.#memoryMib += memoryMib;
+    const execution = new Execution(run, this.#options, signal);
+    this.#executions.add(execution);
+    if (this.#isDraining) execution.drain();
     try {
-      await new Execution(run, this.#options, signal).run();
+      await execution.run();
     } finally {
+      this.#executions.delete(execution);
+      this.#ends[execution.end] += 1;
       this.#memoryMib -= memoryMib;
     }
+  }
+
+  /** Runs at work here. */
+  get held(): HeldRun[] {
+    return Array.from(this.#executions, (execution) => execution.held);
+  }
+
+  /** How runs' stays here ended, since the start. */
+  get ends(): Readonly<Record<RunEnd, number>> {
+    return { ...this.#ends };
+  }
+
+  /** From now on runs that wait are parked at once, and operators are let go. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const execution of this.#executions) execution.drain();
+  }
+
+  /** Whatever has no outcome yet is ended here and goes on elsewhere. */
+  handBack(): void {
+    for (const execution of this.#executions) execution.handBack();
   }
 }
 
@@ -111,6 +144,9 @@ class Execution {
   #isTaskOver = false;
   /** What the run changed in its workspace is on this worker's disk alone. */
   #isUnsaved = false;
+  /** The start was accepted. */
+  #isStarted = false;
+  readonly #leasedAt = performance.now();
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
 
@@ -170,6 +206,41 @@ class Execution {
     }
   }
 
+  get held(): HeldRun {
+    return {
+      runId: this.#run.run_id,
+      phase: this.#phase(),
+      ageMs: Math.round(performance.now() - this.#leasedAt),
+    };
+  }
+
+  get end(): RunEnd {
+    if (this.#stop?.kind === "parked" || this.#stop?.kind === "handed_back") return this.#stop.kind;
+    return this.#stop?.kind === "abandoned" ? "lost" : "finished";
+  }
+
+  /** Waits are parked at once, operators let go. */
+  drain(): void {
+    this.#workspace.drain();
+    this.#parking?.hurry();
+  }
+
+  handBack(): void {
+    if (this.#isDecided || this.#isOver()) return;
+    this.#stop = { kind: "handed_back" };
+    this.#calls.close();
+    this.#preparation.abort(new Error("the worker is drained"));
+    this.#decide(undefined);
+  }
+
+  #phase(): RunPhase {
+    if (this.#isDecided) return "ending";
+    if (this.#stop !== undefined) return "stopping";
+    if (this.#parking?.isSaving === true) return "parking";
+    if (this.#guest === undefined) return "preparing";
+    return this.#calls.pendingWait === undefined ? "running" : "waiting";
+  }
+
   async #runOnWorkspace(): Promise<void> {
     let report: RunReport | undefined;
     this.#workspace.offer();
@@ -184,14 +255,29 @@ class Execution {
     try {
       if (report !== undefined && !this.#isOver()) await this.#report(report);
     } finally {
-      this.#queue.abandon();
       this.#parking?.close();
+      if (this.#stop?.kind === "handed_back") await this.#giveBackLease(disposed);
+      this.#queue.abandon();
       this.#calls.close();
       await disposed; // I3
       if (this.#stop?.kind === "parked") {
         await this.#workspace.parked();
         await this.#reach("park.guest-gone");
       }
+    }
+  }
+
+  /** I7; what the task had said is told before. */
+  async #giveBackLease(disposed: Promise<void> | undefined): Promise<void> {
+    await disposed;
+    const { client } = this.#options;
+    const { lease_id: leaseId, fencing } = this.#run;
+    try {
+      if (this.#isStarted) await this.#queue.flush();
+      await client.handBack(leaseId, { fencing, reason: "worker_drained" }, this.#abandoned.signal);
+    } catch (error) {
+      // Then it ends by itself, later.
+      this.#onReportFailure(error);
     }
   }
 
@@ -322,7 +408,8 @@ class Execution {
 
   /** Nothing is reported any more (I1). */
   #isOver(): boolean {
-    return this.#stop?.kind === "abandoned" || this.#stop?.kind === "parked";
+    const kind = this.#stop?.kind;
+    return kind === "abandoned" || kind === "parked" || kind === "handed_back";
   }
 
   /** A pooled guest has an empty disk: for a workspace whose files are not here yet. */
@@ -376,6 +463,7 @@ class Execution {
     };
     try {
       await client.startLease(this.#run.lease_id, request, this.#abandoned.signal);
+      this.#isStarted = true;
       this.#queue.open();
       this.#calls.start(calls); // I5
       this.#workspace.started(guest.start_ms);

@@ -55,6 +55,7 @@ export type Stop =
   | { readonly kind: "cancel"; readonly reason: string }
   | { readonly kind: "max_duration" }
   | { readonly kind: "parked" }
+  | { readonly kind: "handed_back" }
   | { readonly kind: "abandoned" };
 
 /** Undefined: nothing is reported. */

@@ -14,6 +14,7 @@
  *  R3  A run is not parked while somebody works in its guest.
  *  R4  A live copy that was let go, because it is to stop or nothing can be reported of it, is not taken again while the control
  *      plane still counts it as live: its numbers would begin anew. Its end is told until it is heard.
+ *  R5  While the worker drains, operators are let go, and whoever asks waits for the run to be elsewhere.
  */
 import type { RunAssignment } from "@helmr/api";
 import type { GuestMessage } from "@helmr/guest-protocol";
@@ -62,6 +63,7 @@ export class RunWorkspace {
   readonly #gone = new Map<string, () => void>();
   #checkpointed: SavedFiles | undefined;
   #isOver = false;
+  #isDraining = false;
 
   constructor(options: RunWorkspaceOptions) {
     this.#options = options;
@@ -147,6 +149,12 @@ export class RunWorkspace {
     return unsaved === undefined ? {} : { unsaved };
   }
 
+  /** R5 */
+  drain(): void {
+    this.#isDraining = true;
+    if (this.#copy !== undefined) void this.#stopCopy(this.#copy);
+  }
+
   /** The lease is gone, or will be: nothing is reported. */
   drop(): void {
     const { live, run } = this.#options;
@@ -198,7 +206,7 @@ export class RunWorkspace {
   }
 
   #attach(materializationId: string, fencing: number): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isDraining) return;
     const tellAgain = this.#gone.get(materializationId);
     if (tellAgain !== undefined) {
       tellAgain();

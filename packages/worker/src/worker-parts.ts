@@ -104,6 +104,7 @@ export class WorkerParts {
     readonly runExecutor: RunExecutor;
     readonly materializationExecutor: MaterializationExecutor;
     readonly buildExecutor: BuildExecutor;
+    readonly pool: GuestPool;
   } {
     const { isolation, runNetworkDeny, cancelGraceMs, logger, pool: poolOptions, capacity } = this.#options;
     const guests = new RunGuests({
@@ -155,6 +156,7 @@ export class WorkerParts {
       runExecutor,
       materializationExecutor,
       buildExecutor: this.#buildExecutor(deps, pool),
+      pool,
     };
   }
 

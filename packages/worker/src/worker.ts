@@ -4,8 +4,8 @@
  * | state    | enters by        | leaves by                                                       |
  * |----------|------------------|-----------------------------------------------------------------|
  * | new      | createWorker     | start -> working (recovers what a dead worker left, registers)  |
- * | working  | start            | drain -> draining; stop -> stopped                              |
- * | draining | drain            | takes nothing new; everything done -> drained; stop -> stopped  |
+ * | working  | start            | drain, or the control plane's word -> draining; stop -> stopped |
+ * | draining | drain            | drain.ts; done -> drained; stop -> stopped                      |
  * | stopped  | stop             | never: live copies saved if there is time, guests destroyed,    |
  * |          |                  | disks unmounted, registry closed                                |
  *
@@ -17,11 +17,11 @@ import { workerProtocolVersion } from "@helmr/api";
 import type { IsolationCapabilities } from "@helmr/isolation";
 import { type Checkpoints, compatibilityOf } from "./checkpoints.ts";
 import { ControlPlaneClient, type RegisterRequest, type Registration } from "./control-plane-client.ts";
+import { Drain, type DrainableWork, type DrainSummary } from "./drain.ts";
 import { messageOf } from "./failure.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { LiveWorkspaces } from "./live-workspaces.ts";
-import type { MaterializationExecutor } from "./materialization-executor.ts";
 import { type ResolvedWorkerOptions, resolveOptions, type WorkerOptions } from "./options.ts";
 import { WaitPoller } from "./wait-poller.ts";
 import { readInstance, type WorkerInstance } from "./worker-instance.ts";
@@ -30,8 +30,11 @@ import { WorkerParts } from "./worker-parts.ts";
 export interface Worker {
   /** Recover, register and begin to work; rejects when the host or the control plane refuses. */
   start(): Promise<void>;
-  /** Take no new work; resolves when everything taken is done. */
-  drain(): Promise<void>;
+  /**
+   * Take no new work; resolves when everything taken is done, parked, or, after `timeoutMs`, given back. Called again, the
+   * shorter time counts. The worker is to be stopped then.
+   */
+  drain(options?: { readonly timeoutMs?: number | undefined }): Promise<DrainSummary>;
   /** End now: guests are killed, their leases are left to the control plane. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -51,8 +54,8 @@ interface Running {
   readonly runs: LeaseLoop<RunAssignment>;
   readonly builds: LeaseLoop<BuildAssignment>;
   readonly live: LiveWorkspaces;
-  readonly materializationExecutor: MaterializationExecutor;
   readonly materializations: LeaseLoop<MaterializationAssignment>;
+  readonly work: DrainableWork;
 }
 
 class LeasingWorker implements Worker {
@@ -63,6 +66,7 @@ class LeasingWorker implements Worker {
   #starting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #registering: Promise<unknown> | undefined;
+  #drain: Drain | undefined;
 
   constructor(options: ResolvedWorkerOptions) {
     this.#options = options;
@@ -74,11 +78,11 @@ class LeasingWorker implements Worker {
     return this.#starting;
   }
 
-  async drain(): Promise<void> {
-    const running = this.#running;
-    if (running === undefined) return;
-    running.materializationExecutor.drain();
-    await drainAll(running);
+  drain({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<DrainSummary> {
+    if (this.#running === undefined) throw new Error("the worker has not started");
+    if (this.#drain !== undefined && timeoutMs !== undefined) this.#drain.limit(timeoutMs);
+    this.#drain ??= new Drain(this.#running.work, { timeoutMs, logger: this.#options.logger });
+    return this.#drain.done;
   }
 
   stop(): Promise<void> {
@@ -173,7 +177,7 @@ class LeasingWorker implements Worker {
     });
     const waits = new WaitPoller(client, logger);
     const live = new LiveWorkspaces(client, logger);
-    const { runExecutor, buildExecutor, materializationExecutor } = parts.executors({
+    const { runExecutor, buildExecutor, materializationExecutor, pool } = parts.executors({
       client,
       heartbeats,
       waits,
@@ -207,16 +211,17 @@ class LeasingWorker implements Worker {
       execute: (copy) => materializationExecutor.execute(copy, signal),
       logger,
     });
-    return {
-      parts,
-      heartbeats,
-      waits,
-      live,
-      runs,
-      builds,
-      materializations,
-      materializationExecutor,
+    const loops = [runs, builds, materializations];
+    const work: DrainableWork = {
+      runs: runExecutor,
+      builds: buildExecutor,
+      copies: materializationExecutor,
+      stopTaking: async () => {
+        await Promise.all(loops.map((loop) => loop.drain()));
+      },
+      emptyPool: () => pool.close(),
     };
+    return { parts, heartbeats, waits, live, runs, builds, materializations, work };
   }
 
   /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
@@ -237,7 +242,7 @@ class LeasingWorker implements Worker {
     if (running !== undefined) await this.#saveCopies(running);
     this.#stopping.abort();
     if (running === undefined) return;
-    await drainAll(running);
+    await running.work.stopTaking();
     await running.live.stop();
     await running.waits.stop();
     await running.heartbeats.stop();
@@ -245,8 +250,8 @@ class LeasingWorker implements Worker {
   }
 
   /** What is not saved in time is lost with its guest, and its workspace goes on from the version before. */
-  async #saveCopies({ materializations, materializationExecutor }: Running): Promise<void> {
-    materializationExecutor.stopAll("the worker stops");
+  async #saveCopies({ materializations, work }: Running): Promise<void> {
+    work.copies.drain("the worker stops");
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, this.#options.stopSaveMs);
@@ -254,8 +259,4 @@ class LeasingWorker implements Worker {
     await Promise.race([materializations.drain(), limit]);
     clearTimeout(timer);
   }
-}
-
-async function drainAll({ runs, builds, materializations }: Running): Promise<void> {
-  await Promise.all([runs.drain(), builds.drain(), materializations.drain()]);
 }

@@ -4,6 +4,7 @@ import {
   appendRequest,
   finishRunRequest,
   finishRunResponse,
+  handBackRequest,
   leaseRequest,
   type leaseResponse,
   startLeaseRequest,
@@ -16,6 +17,8 @@ import {
   claimBuilds,
   claimMaterializations,
   claimRuns,
+  handBackMaterialization,
+  handBackRun,
   isWorkerEventKind,
   noteUnsaved,
   type RunOutcome,
@@ -92,6 +95,23 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
     tellWork(context.bus, lease.workerGroupId);
     return finishRunResponse.parse({ status: result.status });
   });
+
+  app.post("/leases/:lease_id/hand-back", async (request) => {
+    const lease = await leaseOf(context, request);
+    await handBack(context, { ...lease, ...handBackRequest.parse(request.body) });
+    return {};
+  });
+}
+
+/** It has the work no more when it is not of this worker, and the worker drops it then. */
+async function handBack(
+  context: WorkerContext,
+  input: Parameters<typeof handBackRun>[1] & { readonly group: string },
+): Promise<void> {
+  const result = await handBackRun(context.db, input);
+  if (result.status === "accepted") tellRun(context.bus, result.runId);
+  else if (!(await handBackMaterialization(context.db, input))) throw leaseLost();
+  tellWorkOf(context.bus, input.group);
 }
 
 /** Claim what is there; give it back when the worker hung up meanwhile. */

@@ -29,6 +29,7 @@ export { requestStop, type StopRequest, type StopResult } from "./stop.ts";
 export {
   type FinishMaterialization,
   finishMaterialization,
+  handBackMaterialization,
   releaseMaterializations,
   startMaterialization,
 } from "./worker.ts";

@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import { type Queryable, transaction } from "../database.ts";
 import { jsonbText } from "../json.ts";
+import type { LeaseRef } from "../runs/finish.ts";
 import { endMaterialization, type MaterializationEnd } from "./end.ts";
 import { holdInWorkspace } from "./hold.ts";
 import {
@@ -118,4 +119,17 @@ export async function releaseMaterializations(db: Queryable, leaseIds: readonly 
       reservation_expires_at = null, claim_attempt = claim_attempt - 1, updated_at = now()
     where lease_id = any (${leaseIds}::uuid[]) and state = 'materializing' and run_id is null
       and ended_at is null`.execute(db);
+}
+
+/** The worker that has this copy, which is not up, gives it back: as `releaseMaterializations`. False: it has not. */
+export async function handBackMaterialization(
+  db: Queryable,
+  { leaseId, fencing, workerInstanceId }: LeaseRef,
+): Promise<boolean> {
+  const { rows } = await sql`select from workspace_materializations where lease_id = ${leaseId}
+    and fencing = ${fencing} and worker_instance_id = ${workerInstanceId} and run_id is null and ended_at is null`.execute(
+    db,
+  );
+  if (rows.length > 0) await releaseMaterializations(db, [leaseId]);
+  return rows.length > 0;
 }

@@ -135,6 +135,23 @@ export function decideRelease(run: LockedRun): Decision {
   return { status: "queued", executionStatus: againFrom(run), delayMs: 0, released: true, events };
 }
 
+/** `worker_drained`: its time was over; `no_room`: the worker has not what the run's sandbox needs, just now. */
+export type HandBackReason = "worker_drained" | "no_room";
+
+/**
+ * The worker gives the lease back. An attempt that goes on from a checkpoint, or did not begin, keeps its number; one that
+ * begins anew counts as lost, which uses up no try. However often that is: only workers that die fail a run for it.
+ */
+export function decideHandBack(run: LockedRun, reason: HandBackReason): Decision {
+  if (run.cancel_requested_at !== null) return cancelled(run.cancel_reason ?? defaultCancelReason);
+  const attributes = { worker_instance_id: run.worker_instance_id, reason };
+  const requeued: NewEvent = { kind: "run_lease.abandoned_requeued", attributes };
+  const again = { status: "queued", executionStatus: againFrom(run), delayMs: 0 } as const;
+  if (run.started_at === null) return { ...again, released: true, events: [requeued] };
+  const lost: NewEvent = { kind: "run.execution_lost", severity: "warn", attributes };
+  return { ...again, lost: run.checkpoint_id === null, events: [lost, requeued] };
+}
+
 /** A lost run goes on from its checkpoint when it has one. */
 function againFrom(run: LockedRun): "queued" | "resume_queued" {
   return run.checkpoint_id === null ? "queued" : "resume_queued";

@@ -1,8 +1,8 @@
 /** loseRuns and expireQueuedRuns: what time does to runs. Called by the dispatcher's loops, in pages. */
 import { sql } from "kysely";
 import { type Queryable, transaction } from "../database.ts";
-import { decideLoss, decideRelease, expired } from "./decide.ts";
-import type { RunRef } from "./finish.ts";
+import { decideHandBack, decideLoss, decideRelease, expired, type HandBackReason } from "./decide.ts";
+import { holds, type LeaseRef, type RunRef } from "./finish.ts";
 import { maxDurationGraceSeconds } from "./lifecycle.ts";
 import { type LastSave, lastSaveColumns, noteLostChanges, withLostChanges } from "./lost-changes.ts";
 import { type Decision, type LockedRun, lockedColumns, settleRuns } from "./settle.ts";
@@ -56,6 +56,29 @@ export async function releaseLeases(db: Queryable, leaseIds: readonly string[]):
       tx,
       rows.map((run) => ({ run, decision: decideRelease(run) })),
     );
+  });
+}
+
+/**
+ * The worker that has the run gives it back, with its guest gone: queued again at once, not counted as a try, whether it had
+ * begun or not. What a begun one changed since its last save is lost.
+ */
+export async function handBackRun(
+  db: Queryable,
+  input: LeaseRef & { readonly reason: HandBackReason },
+): Promise<{ readonly status: "lost" } | ({ readonly status: "accepted" } & RunRef)> {
+  return await transaction(db, async (tx) => {
+    const { rows } = await sql<LockedRun & LastSave>`
+      select ${lockedColumns}, ${lastSaveColumns} from runs r where r.lease_id = ${input.leaseId} for update`.execute(
+      tx,
+    );
+    const run = rows[0];
+    if (run === undefined || !holds(run, input)) return { status: "lost" } as const;
+    const decision = withLostChanges(run, decideHandBack(run, input.reason));
+    await settleRuns(tx, [{ run, decision }]);
+    await noteLostChanges(tx, [run]);
+    const { requeued: _requeued, ...ref } = swept({ run, decision });
+    return { status: "accepted", ...ref } as const;
   });
 }
 
