@@ -106,12 +106,12 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
 /** It has the work no more when it is not of this worker, and the worker drops it then. */
 async function handBack(
   context: WorkerContext,
-  input: Parameters<typeof handBackRun>[1] & { readonly group: string },
+  input: Parameters<typeof handBackRun>[1] & { readonly workerGroupId: string },
 ): Promise<void> {
   const result = await handBackRun(context.db, input);
   if (result.status === "accepted") tellRun(context.bus, result.runId);
   else if (!(await handBackMaterialization(context.db, input))) throw leaseLost();
-  tellWorkOf(context.bus, input.group);
+  tellWork(context.bus, input.workerGroupId);
 }
 
 /** Claim what is there; give it back when the worker hung up meanwhile. */
