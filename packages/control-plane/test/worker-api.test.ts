@@ -199,6 +199,38 @@ test("a run whose secret is missing fails with a message that says what to do", 
   expect(JSON.stringify(after?.failure_detail)).toContain("helmr secret set");
 });
 
+test("a lease is given back once, by its worker: the run is queued again and uses up no try", async () => {
+  const { post } = await register();
+  const { post: other } = await register();
+  const created = await enqueue();
+  const first = await leaseRun(post);
+  const back = { fencing: first.fencing, reason: "no_room" };
+  const lost = { status: 409, body: { code: "lease_lost" } };
+  expect(await other(`leases/${first.lease_id}/hand-back`, back)).toMatchObject(lost);
+  expect((await post(`leases/${first.lease_id}/hand-back`, back)).status).toBe(200);
+  expect(await post(`leases/${first.lease_id}/hand-back`, back)).toMatchObject(lost);
+  const again = await leaseRun(post);
+  expect(again).toMatchObject({ run_id: created.id, attempt_number: 1 });
+  const begun = { fencing: again.fencing, guest: { pooled: true, start_ms: 1 } };
+  expect((await post(`leases/${again.lease_id}/start`, begun)).status).toBe(200);
+  // It has begun: the next one is an attempt of its own, and however often that is, no drain fails a run.
+  for (let drains = 0; drains < 3; drains++) {
+    await database.db
+      .updateTable("runs")
+      .set({ started_at: new Date() })
+      .where("id", "=", created.id)
+      .execute();
+    const row = await database.db
+      .selectFrom("runs")
+      .select(["lease_id", "fencing"])
+      .where("id", "=", created.id)
+      .executeTakeFirstOrThrow();
+    const drained = { fencing: Number(row.fencing), reason: "worker_drained" };
+    expect((await post(`leases/${row.lease_id}/hand-back`, drained)).status).toBe(200);
+    expect((await leaseRun(post)).attempt_number).toBe(drains + 2);
+  }
+});
+
 test("a held heartbeat tells a cancel at once; registering anew ends the old leases", async () => {
   const { id, post } = await register();
   const created = await enqueue();

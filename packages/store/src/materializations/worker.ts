@@ -127,9 +127,8 @@ export async function handBackMaterialization(
   { leaseId, fencing, workerInstanceId }: LeaseRef,
 ): Promise<boolean> {
   const { rows } = await sql`select from workspace_materializations where lease_id = ${leaseId}
-    and fencing = ${fencing} and worker_instance_id = ${workerInstanceId} and run_id is null and ended_at is null`.execute(
-    db,
-  );
+    and fencing_generation = ${fencing} and worker_instance_id = ${workerInstanceId} and run_id is null
+    and ended_at is null`.execute(db);
   if (rows.length > 0) await releaseMaterializations(db, [leaseId]);
   return rows.length > 0;
 }
