@@ -3,15 +3,13 @@
  * store that exist, and what they hold and use while nothing is asked of them. All of them are fresh, so what is measured is
  * what the data costs, not what was left over by the work that made it.
  */
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureRuntime } from "../packages/dev/src/runtime/index.ts";
 import { hold } from "./leftovers.ts";
+import { cpuSeconds, proportionalBytes, socketsOf, startProgram, sum, treesOf } from "./processes.ts";
 
 export interface InstallationOptions {
   readonly databaseUrl: string;
@@ -107,75 +105,6 @@ async function startInstallation(options: InstallationOptions): Promise<Installa
   }
 }
 
-/** Resolves when the program says that it is ready. */
-async function startProgram(
-  parts: AsyncDisposableStack,
-  path: string,
-  args: readonly string[],
-  variables: Readonly<Record<string, string>>,
-): Promise<{ pid: number; url: string | undefined }> {
-  const { PATH, HOME, TMPDIR } = process.env;
-  const program = join(import.meta.dirname, "../packages", path);
-  const env = { PATH, HOME, TMPDIR, NO_COLOR: "1", ...variables };
-  const child = spawn(process.execPath, [program, ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
-  const exited = once(child, "exit");
-  parts.defer(async () => {
-    child.kill("SIGTERM");
-    await exited;
-  });
-  const lines = createInterface({ input: child.stdout });
-  const ready = new Promise<string>((resolve) => {
-    lines.on("line", (line) => {
-      if (line.includes("is ready")) resolve(line);
-    });
-  });
-  const ended = exited.then(([code]) =>
-    Promise.reject(new Error(`${path} ended with ${code} before it was ready`)),
-  );
-  ended.catch(() => undefined); // told by the race, or the end that was asked for
-  const line = await Promise.race([ready, ended]);
-  return { pid: child.pid ?? 0, url: /"url":"([^"]+)"/.exec(line)?.[1] };
-}
-
-/** Those processes and all below them. */
-async function treesOf(roots: readonly number[]): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  const parents = new Map(
-    await Promise.all(pids.map(async (pid) => [pid, (await statOf(pid)).parent] as const)),
-  );
-  const found = new Set(roots);
-  for (let size = 0; size !== found.size; ) {
-    size = found.size;
-    for (const [pid, parent] of parents) if (found.has(parent)) found.add(pid);
-  }
-  return [...found];
-}
-
-/** Clock ticks of user and system time; Linux shows 100 a second. */
-async function cpuSeconds(pids: readonly number[]): Promise<number> {
-  return sum((await Promise.all(pids.map(statOf))).map(({ ticks }) => ticks)) / 100;
-}
-
-/** All zero for a process that has ended meanwhile. */
-async function statOf(pid: number): Promise<{ parent: number; ticks: number }> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // The name, in parentheses, may hold anything; the fields behind it are state, parent, …
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return { parent: Number(fields[1] ?? 0), ticks: Number(fields[11] ?? 0) + Number(fields[12] ?? 0) };
-}
-
-/** Proportional set size; 0 for a process that has ended meanwhile. */
-async function proportionalBytes(pid: number): Promise<number> {
-  const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => "");
-  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
-}
-
-async function socketsOf(pid: number): Promise<number> {
-  const fds = await readdir(`/proc/${pid}/fd`).catch(() => []);
-  const targets = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => "")));
-  return targets.filter((target) => target.startsWith("socket:")).length;
-}
-
 async function mountsBelow(folder: string): Promise<number> {
   const table = await readFile("/proc/self/mountinfo", "utf8");
   return table.split("\n").filter((line) => line.split(" ")[4]?.startsWith(`${folder}/`)).length;
@@ -191,5 +120,3 @@ async function namespaces(pid: number): Promise<string[]> {
   const names = await readdir(`/proc/${pid}/ns`).catch(() => []);
   return await Promise.all(names.map((name) => readlink(`/proc/${pid}/ns/${name}`).catch(() => "")));
 }
-
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { benchApi } from "./api.ts";
 import { benchAuth } from "./auth.ts";
+import { benchDispatch } from "./dispatch.ts";
 import { releaseAll, releaseOnSignals } from "./leftovers.ts";
 import { benchLogs } from "./logs.ts";
 import type { BenchOptions, Row } from "./measure.ts";
@@ -23,6 +24,7 @@ const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promi
   start: [benchPooledStart, benchColdStart],
   lifecycle: [benchLifecycle],
   queue: [benchQueue],
+  dispatch: [benchDispatch],
   logs: [benchLogs],
   api: [benchApi],
   auth: [benchAuth],
