@@ -2,6 +2,7 @@
 import type { ArtifactStore } from "@helmr/artifacts";
 import type { FireIndex, LiveBus } from "@helmr/coordination";
 import type { Database } from "@helmr/store";
+import type { DispatcherMetrics } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import type { ScheduleClock } from "./schedule-clock.ts";
 import type { ScheduleSettings } from "./schedule-settings.ts";
@@ -12,6 +13,7 @@ export interface DispatcherContext {
   /** What nothing refers to any more is removed from it. */
   readonly artifacts: ArtifactStore;
   readonly logger: Logger;
+  readonly metrics: DispatcherMetrics;
   readonly schedules: {
     readonly index: FireIndex;
     readonly settings: ScheduleSettings;

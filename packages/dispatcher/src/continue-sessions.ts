@@ -7,8 +7,9 @@ export function continueSessionsLoop({ db, bus, logger }: DispatcherContext, int
   return {
     name: "continue-sessions",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const continued = await continueSessions(db, { limit: pageSize });
+      count(continued);
       if (continued === 0) return false;
       logger.info({ continued }, "sessions go on with their input");
       bus.publish(workTopic);

@@ -11,7 +11,7 @@ export function expireCopiesLoop(
   return {
     name: "expire-copies",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const ended = await expireMaterializations(db, { limit: pageSize, lostAfterMs });
       for (const copy of ended) {
         tellEnded(bus, copy);
@@ -22,6 +22,7 @@ export function expireCopiesLoop(
       const attached = await attachRequested(db, pageSize);
       for (const copy of attached) tellAttached(bus, copy);
       const forgotten = await expireRequests(db, pageSize);
+      count(ended.length + attached.length + forgotten);
       return ended.length === pageSize || attached.length === pageSize || forgotten === pageSize;
     },
   };

@@ -8,9 +8,9 @@ export function expireLeasesLoop(context: DispatcherContext, intervalMs: number)
   return {
     name: "expire-leases",
     intervalMs,
-    runPage: async () => {
-      for (const workerInstanceId of await markGoneWorkers(db))
-        logger.warn({ workerInstanceId }, "a worker is gone");
+    runPage: async (count) => {
+      const goneWorkers = await markGoneWorkers(db);
+      for (const workerInstanceId of goneWorkers) logger.warn({ workerInstanceId }, "a worker is gone");
       const runs = await expireLeases(db, { limit: pageSize });
       for (const { runId, requeued } of runs) {
         bus.publish(`run:${runId}`);
@@ -23,6 +23,7 @@ export function expireLeasesLoop(context: DispatcherContext, intervalMs: number)
       }
       // Also for those not queued again: a place in a lane, or a workspace, is free.
       if (runs.length > 0 || builds.length > 0) bus.publish(workTopic);
+      count(goneWorkers.length + runs.length + builds.length);
       return runs.length === pageSize || builds.length === pageSize;
     },
   };

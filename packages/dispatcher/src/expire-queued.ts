@@ -7,12 +7,13 @@ export function expireQueuedLoop({ db, bus, logger }: DispatcherContext, interva
   return {
     name: "expire-queued",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const runs = await expireQueuedRuns(db, pageSize);
       for (const { runId } of runs) {
         bus.publish(`run:${runId}`);
         logger.info({ runId }, "a queued run expired");
       }
+      count(runs.length);
       return runs.length === pageSize;
     },
   };

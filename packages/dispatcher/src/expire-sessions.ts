@@ -7,13 +7,14 @@ export function expireSessionsLoop({ db, bus, logger }: DispatcherContext, inter
   return {
     name: "expire-sessions",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const { expired, cancelledRuns } = await expireSessions(db, pageSize);
       if (expired > 0) logger.info({ expired }, "sessions expired");
       for (const { runId, workerInstanceId } of cancelledRuns) {
         bus.publish(`run:${runId}`);
         if (workerInstanceId !== null) bus.publish(`worker:${workerInstanceId}`);
       }
+      count(expired);
       return expired === pageSize;
     },
   };

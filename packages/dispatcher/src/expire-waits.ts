@@ -7,13 +7,14 @@ export function expireWaitsLoop({ db, bus }: DispatcherContext, intervalMs: numb
   return {
     name: "expire-waits",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const waits = await expireWaits(db, { limit: pageSize });
       for (const { runId, workerInstanceId } of waits) {
         bus.publish(`run:${runId}`);
         if (workerInstanceId !== null) bus.publish(`waits:${workerInstanceId}`);
       }
       if (waits.some((wait) => wait.workerInstanceId === null)) bus.publish(workTopic);
+      count(waits.length);
       return waits.length === pageSize;
     },
   };

@@ -17,6 +17,7 @@ export async function fireAll(
   const work = async (): Promise<void> => {
     for (let fire = waiting.shift(); fire !== undefined; fire = waiting.shift()) {
       const outcome = await fireOne(context, fire);
+      measure(context, fire, outcome);
       if (outcome.status === "fired") context.bus.publish(workTopic);
       if (outcome.status !== "superseded" && outcome.dueAt !== null) next.set(fire.id, outcome.dueAt);
     }
@@ -24,6 +25,17 @@ export async function fireAll(
   const { triggerConcurrency } = context.schedules.settings;
   await Promise.all(Array.from({ length: Math.min(triggerConcurrency, fires.length) }, work));
   return next;
+}
+
+function measure(
+  { metrics, schedules }: DispatcherContext,
+  fire: ClaimedFire,
+  { status }: FireOutcome,
+): void {
+  metrics.schedules.fires.inc({ outcome: status });
+  if (status !== "fired") return;
+  const lagMs = schedules.clock.nowMs() - fire.dueAt.getTime();
+  metrics.schedules.fireLag.observe(Math.max(0, lagMs) / 1000);
 }
 
 /** Never rejects: a failure that cannot be recorded leaves the lease to end by itself. */

@@ -3,6 +3,7 @@
  * none running delays expiry and the repair of lost hints, nothing else.
  */
 import { createMemoryFireIndex, type FireIndex } from "@helmr/coordination";
+import { createDispatcherMetrics, type DispatcherMetrics, unreadRegistry } from "@helmr/telemetry";
 import {
   type DispatcherContext,
   type DispatcherIntervals,
@@ -37,7 +38,9 @@ import { triggerSchedulesLoop } from "./trigger-schedules.ts";
 
 export type { DispatcherIntervals } from "./context.ts";
 
-export interface DispatcherOptions extends Omit<DispatcherContext, "schedules"> {
+export interface DispatcherOptions extends Omit<DispatcherContext, "schedules" | "metrics"> {
+  /** Default: nobody reads them. */
+  readonly metrics?: DispatcherMetrics;
   /** Default: of this process alone. */
   readonly fireIndex?: FireIndex;
   readonly schedules?: Partial<ScheduleSettings>;
@@ -60,6 +63,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     bus: options.bus,
     artifacts: options.artifacts,
     logger,
+    metrics: options.metrics ?? createDispatcherMetrics(unreadRegistry()),
     schedules: {
       index: options.fireIndex ?? createMemoryFireIndex(),
       settings: { ...defaultScheduleSettings, ...options.schedules },
@@ -97,7 +101,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       idleMs: intervals.scheduledIdleMs,
     }),
     removeSessionsLoop(context, { intervalMs: intervals.removeSessionsMs, keepMs: intervals.sessionKeepMs }),
-  ].map((loop) => new LoopRunner(loop, logger));
+  ].map((loop) => new LoopRunner(loop, logger, context.metrics.loops));
   return {
     start: () => {
       for (const runner of runners) runner.start();

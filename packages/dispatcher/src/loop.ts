@@ -5,14 +5,24 @@
  *  I2  An error is logged and the loop goes on, with a pause that doubles up to 30 s.
  *  I3  `stop` waits for the page under way and starts no other.
  */
+import { type DispatcherMetrics, secondsSince } from "@helmr/telemetry";
 import type { Logger } from "pino";
 
 export interface Loop {
   readonly name: string;
   /** Pause when there was nothing to do; each pause varies by a quarter, so that processes do not run in step. */
   readonly intervalMs: number;
-  /** One bounded page; resolves to whether there may be more. */
-  readonly runPage: () => Promise<boolean>;
+  /** One bounded page; resolves to whether there may be more. `count` takes the rows it changed or acted on. */
+  readonly runPage: (count: (rows: number) => void) => Promise<boolean>;
+}
+
+/** `runPage` of what does not say how much it did: a page with more behind it counts as one. */
+export function countPages(run: () => Promise<boolean>): Loop["runPage"] {
+  return async (count) => {
+    const hasMore = await run();
+    count(hasMore ? 1 : 0);
+    return hasMore;
+  };
 }
 
 const maxErrorPauseMs = 30_000;
@@ -26,10 +36,20 @@ export class LoopRunner {
   #underWay: Promise<void> = Promise.resolve();
   #stopped = false;
   #failures = 0;
+  readonly #metrics: DispatcherMetrics["loops"];
+  /** The end of the last pass without an error. */
+  #succeededAt = performance.now();
 
-  constructor(loop: Loop, logger: Logger) {
+  constructor(loop: Loop, logger: Logger, metrics: DispatcherMetrics["loops"]) {
     this.#loop = loop;
     this.#logger = logger.child({ loop: loop.name });
+    this.#metrics = metrics;
+    const labels = { loop: loop.name };
+    // From the start on: a figure that is not there cannot be asked for its growth.
+    metrics.pages.inc(labels, 0);
+    metrics.rows.inc(labels, 0);
+    metrics.errors.inc(labels, 0);
+    metrics.lag.watch(labels, () => secondsSince(this.#succeededAt));
   }
 
   start(): void {
@@ -51,16 +71,31 @@ export class LoopRunner {
 
   async #run(): Promise<void> {
     let pauseMs = this.#loop.intervalMs * (0.75 + Math.random() / 2);
+    const labels = { loop: this.#loop.name };
+    const startedAt = performance.now();
     try {
-      for (let pages = 0; pages < maxPagesInARow && !this.#stopped; pages += 1) {
-        if (!(await this.#loop.runPage())) break;
-      }
+      const isBehind = await this.#runPages(labels);
       this.#failures = 0;
+      this.#succeededAt = performance.now();
+      this.#metrics.behind.set(labels, isBehind ? 1 : 0);
     } catch (error) {
       this.#failures += 1;
+      this.#metrics.errors.inc(labels);
       pauseMs = Math.min(maxErrorPauseMs, pauseMs * 2 ** this.#failures);
       this.#logger.warn({ err: error, pauseMs }, "a sweep failed; it goes on after a pause");
     }
+    this.#metrics.seconds.observe(labels, secondsSince(startedAt));
     this.#schedule(pauseMs);
+  }
+
+  /** Resolves to whether there may be more. */
+  async #runPages(labels: { readonly loop: string }): Promise<boolean> {
+    const count = (rows: number) => this.#metrics.rows.inc(labels, rows);
+    for (let pages = 0; pages < maxPagesInARow && !this.#stopped; pages += 1) {
+      const hasMore = await this.#loop.runPage(count);
+      this.#metrics.pages.inc(labels);
+      if (!hasMore) return false;
+    }
+    return true;
   }
 }

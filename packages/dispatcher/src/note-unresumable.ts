@@ -10,9 +10,10 @@ export function noteUnresumableLoop({ db, bus }: DispatcherContext, intervalMs: 
   return {
     name: "note-unresumable",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const runs = await noteUnresumable(db, { limit: pageSize, afterMs });
       for (const { runId } of runs) bus.publish(`run:${runId}`);
+      count(runs.length);
       return runs.length === pageSize;
     },
   };

@@ -7,12 +7,13 @@ export function purgeDeletedLoop({ db, bus }: DispatcherContext, intervalMs: num
   return {
     name: "purge-deleted",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const page = await purgePage(db);
       for (const { runId, workerInstanceId } of page?.cancelledRuns ?? []) {
         bus.publish(`run:${runId}`);
         if (workerInstanceId !== null) bus.publish(`worker:${workerInstanceId}`);
       }
+      if (page !== undefined) count(1);
       return page !== undefined;
     },
   };

@@ -8,8 +8,10 @@ export function reconcileLoop({ db, bus }: DispatcherContext, intervalMs: number
   return {
     name: "reconcile",
     intervalMs,
-    runPage: async () => {
-      if ((await hasDueRuns(db)) || (await hasQueuedBuilds(db))) bus.publish(workTopic);
+    runPage: async (count) => {
+      const isDue = (await hasDueRuns(db)) || (await hasQueuedBuilds(db));
+      if (isDue) bus.publish(workTopic);
+      count(isDue ? 1 : 0);
       return false;
     },
   };

@@ -14,9 +14,10 @@ export function removeArtifactsLoop(
   return {
     name: "remove-artifacts",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const remove = (digest: string) => artifacts.delete(digest);
       const removed = await removeDiscardedArtifacts(db, { limit: artifactsPerPage, graceMs, remove });
+      count(removed);
       return removed === artifactsPerPage;
     },
   };

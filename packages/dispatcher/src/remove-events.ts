@@ -1,7 +1,7 @@
 /** Events and logs of what ended long ago: of runs, and of the builds of deployments. */
 import { removeDeploymentEvents, removeRunEvents } from "@helmr/store";
 import { type DispatcherContext, pageSize } from "./context.ts";
-import type { Loop } from "./loop.ts";
+import { countPages, type Loop } from "./loop.ts";
 
 export function removeEventsLoop(
   { db }: DispatcherContext,
@@ -10,10 +10,10 @@ export function removeEventsLoop(
   return {
     name: "remove-events",
     intervalMs,
-    runPage: async () => {
+    runPage: countPages(async () => {
       const page = { limit: pageSize, keepMs };
       const isMore = [await removeRunEvents(db, page), await removeDeploymentEvents(db, page)];
       return isMore.includes(true);
-    },
+    }),
   };
 }

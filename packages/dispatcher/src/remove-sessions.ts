@@ -1,7 +1,7 @@
 /** Sessions that ended long ago go, with their runs and streams; those that schedules started are closed before. */
 import { closeScheduledSessions, removeSessions } from "@helmr/store";
 import { type DispatcherContext, pageSize } from "./context.ts";
-import type { Loop } from "./loop.ts";
+import { countPages, type Loop } from "./loop.ts";
 
 export function closeScheduledLoop(
   { db }: DispatcherContext,
@@ -10,7 +10,11 @@ export function closeScheduledLoop(
   return {
     name: "close-scheduled",
     intervalMs,
-    runPage: async () => (await closeScheduledSessions(db, { limit: pageSize, idleMs })) === pageSize,
+    runPage: async (count) => {
+      const closed = await closeScheduledSessions(db, { limit: pageSize, idleMs });
+      count(closed);
+      return closed === pageSize;
+    },
   };
 }
 
@@ -18,5 +22,5 @@ export function removeSessionsLoop(
   { db }: DispatcherContext,
   { intervalMs, keepMs }: { readonly intervalMs: number; readonly keepMs: number },
 ): Loop {
-  return { name: "remove-sessions", intervalMs, runPage: () => removeSessions(db, { keepMs }) };
+  return { name: "remove-sessions", intervalMs, runPage: countPages(() => removeSessions(db, { keepMs })) };
 }

@@ -1,7 +1,7 @@
 /** What commands and terminals wrote is removed long after their end. */
 import { removeOldStreams } from "@helmr/store";
 import { type DispatcherContext, pageSize } from "./context.ts";
-import type { Loop } from "./loop.ts";
+import { countPages, type Loop } from "./loop.ts";
 
 export function removeStreamsLoop(
   { db }: DispatcherContext,
@@ -10,6 +10,6 @@ export function removeStreamsLoop(
   return {
     name: "remove-streams",
     intervalMs,
-    runPage: () => removeOldStreams(db, { limit: pageSize, keepMs }),
+    runPage: countPages(() => removeOldStreams(db, { limit: pageSize, keepMs })),
   };
 }

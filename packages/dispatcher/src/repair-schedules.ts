@@ -15,7 +15,7 @@ export function repairSchedulesLoop(context: DispatcherContext): Loop {
   return {
     name: "repair-schedules",
     intervalMs: settings.repairEveryMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const { now, fires } = await listPlannedFires(db, {
         lookaheadMs: settings.repairLookaheadMs,
         limit: settings.repairLimit,
@@ -25,6 +25,7 @@ export function repairSchedulesLoop(context: DispatcherContext): Loop {
       clock.note(now);
       const isFull = fires.length === settings.repairLimit;
       after = isFull ? fires.at(-1) : undefined;
+      count(fires.length);
       if (fires.length === 0) return false;
       try {
         await index.put(fires.map(({ id, dueAt }) => ({ id, dueMs: dueAt.getTime() })));

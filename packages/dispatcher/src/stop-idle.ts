@@ -14,7 +14,7 @@ export function stopIdleLoop(
   return {
     name: "stop-idle",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const stopped = await stopIdle(db, pageSize);
       for (const { materialization, ended } of stopped) {
         tellEnded(bus, ended);
@@ -24,6 +24,7 @@ export function stopIdleLoop(
       const planned = await planIdleStops(db, { limit: pageSize, idleStopMs });
       const noted = await noteWaitingForWorkspace(db, { limit: pageSize, afterMs: noteAfterMs });
       for (const { runId } of noted) bus.publish(`run:${runId}`);
+      count(stopped.length + planned + noted.length);
       return stopped.length === pageSize || planned === pageSize || noted.length === pageSize;
     },
   };

@@ -9,6 +9,10 @@ export function sweepIdentityLoop({ db }: DispatcherContext, intervalMs: number)
   return {
     name: "sweep-identity",
     intervalMs,
-    runPage: async () => (await sweepIdentity(db, rowsPerPage)) === rowsPerPage,
+    runPage: async (count) => {
+      const removed = await sweepIdentity(db, rowsPerPage);
+      count(removed);
+      return removed === rowsPerPage;
+    },
   };
 }

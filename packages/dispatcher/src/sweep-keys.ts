@@ -9,6 +9,10 @@ export function sweepKeysLoop({ db }: DispatcherContext, intervalMs: number): Lo
   return {
     name: "sweep-keys",
     intervalMs,
-    runPage: async () => (await sweepIdempotencyKeys(db, keysPerPage)) === keysPerPage,
+    runPage: async (count) => {
+      const removed = await sweepIdempotencyKeys(db, keysPerPage);
+      count(removed);
+      return removed === keysPerPage;
+    },
   };
 }

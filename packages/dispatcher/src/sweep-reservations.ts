@@ -13,8 +13,9 @@ export function sweepReservationsLoop(
   return {
     name: "sweep-reservations",
     intervalMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const gone = await sweepReservations(db, { limit: rowsPerPage, olderThanMs: keepMs });
+      count(gone);
       return gone === rowsPerPage;
     },
   };

@@ -9,8 +9,12 @@ export function sweepTokensLoop({ db }: DispatcherContext, intervalMs: number): 
   return {
     name: "sweep-tokens",
     intervalMs,
-    runPage: async () => {
-      const removed = [await sweepPublicAccessTokens(db, rowsPerPage), await sweepTokens(db, rowsPerPage)];
+    runPage: async (count) => {
+      const removed = [
+        await sweepPublicAccessTokens(db, rowsPerPage),
+        await sweepTokens(db, rowsPerPage),
+      ] as const;
+      count(removed[0] + removed[1]);
       return Math.max(...removed) === rowsPerPage;
     },
   };

@@ -15,7 +15,7 @@ export function triggerSchedulesLoop(context: DispatcherContext): Loop {
   return {
     name: "trigger-schedules",
     intervalMs: settings.triggerEveryMs,
-    runPage: async () => {
+    runPage: async (count) => {
       const entries = await claimDue();
       if (entries.length === 0) return false;
       const ids = entries.map(({ id }) => id);
@@ -25,6 +25,7 @@ export function triggerSchedulesLoop(context: DispatcherContext): Loop {
         leaseMs: settings.leaseMs,
         now: clock.forDatabase(),
       });
+      count(fires.length);
       const next = await fireAll(context, fires);
       // Of what could not be claimed the entry goes: the repair knows better.
       const settled = entries.map((entry) => ({ ...entry, nextMs: next.get(entry.id)?.getTime() }));

@@ -42,7 +42,9 @@ async function end(child: ChildProcess, signal: "SIGTERM" | "SIGKILL"): Promise<
 }
 
 /** Resolves when it is ready. */
-async function start(variables: Record<string, string>): Promise<ChildProcess> {
+async function start(
+  variables: Record<string, string>,
+): Promise<ChildProcess & { readonly metricsUrl: string }> {
   const { PATH, HOME } = process.env;
   const child = spawn(process.execPath, [program], {
     env: {
@@ -50,6 +52,7 @@ async function start(variables: Record<string, string>): Promise<ChildProcess> {
       HOME,
       HELMR_DATABASE_URL: database.url,
       HELMR_CAS_URI: `file://${folder}`,
+      HELMR_METRICS_LISTEN: "127.0.0.1:0",
       HELMR_SCHEDULE_JITTER: "0s",
       HELMR_SCHEDULE_REPAIR_EVERY: "300ms",
       HELMR_SCHEDULE_LEASE: "2s",
@@ -68,7 +71,8 @@ async function start(variables: Record<string, string>): Promise<ChildProcess> {
     if (child.exitCode !== null) throw new Error(`helmr-dispatcher ended:\n${output}`);
     return output.includes("helmr-dispatcher is ready");
   }, limit);
-  return child;
+  const metricsUrl = /"url":"([^"]+)","msg":"metrics are served"/.exec(output)?.[1] ?? "";
+  return Object.assign(child, { metricsUrl });
 }
 
 /** Far from now by themselves: what fires is what the test makes due. */
@@ -119,7 +123,7 @@ test.each(redisPrograms())(
 );
 
 test("connections that are cut while they fire: each slot fires once, and no schedule is errored", async () => {
-  await start({});
+  const dispatcher = await start({});
   await plant();
   await makeDue();
   const cut = async () =>
@@ -141,6 +145,16 @@ test("connections that are cut while they fire: each slot fires once, and no sch
     database.db,
   );
   expect(rows).toEqual([]);
+
+  const metrics = await (await fetch(`${dispatcher.metricsUrl}/metrics`)).text();
+  const value = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1]);
+  // An answer that was cut off may have been a fire: it is tried again, and superseded.
+  expect(value('helmr_schedule_fires_total\\{outcome="fired"\\}')).toBeGreaterThan(0);
+  expect(value("helmr_schedule_fire_lag_seconds_count")).toBeGreaterThan(0);
+  expect(value('helmr_queue_depth\\{kind="run",worker_group="default"\\}')).toBe(schedules);
+  expect(value('helmr_dispatcher_loop_lag_seconds\\{loop="trigger-schedules"\\}')).toBeLessThan(120);
+  expect(value("helmr_database_connections_max")).toBe(20);
+  expect((await fetch(`${dispatcher.metricsUrl}/readyz`)).status).toBe(200);
 });
 
 test("refuses settings that cannot be, all of them at once", async () => {

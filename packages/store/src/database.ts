@@ -45,6 +45,12 @@ export class Database extends Kysely<Schema> {
     this.#pool = pool;
   }
 
+  /** The pool's connections now. */
+  poolState() {
+    const { totalCount: open, idleCount: idle, waitingCount: waiting, options } = this.#pool;
+    return { open, idle, waiting, max: options.max };
+  }
+
   async close(): Promise<void> {
     if (!this.#pool.ended && !this.#pool.ending) await this.destroy();
     if (!this.#pool.ended && !this.#pool.ending) await this.#pool.end();

@@ -29,6 +29,7 @@ export * from "./reencrypt-secrets.ts";
 export * from "./retention/index.ts";
 export * from "./run-operations.ts";
 export * from "./runs/index.ts";
+export * from "./sample-work.ts";
 export * from "./schedules/index.ts";
 export type * from "./schema.ts";
 export type { ActorKind, IdentityProvider, MemberStatus } from "./schema-identity.ts";

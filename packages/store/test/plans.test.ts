@@ -32,6 +32,7 @@ import {
   openDatabase,
   readRunLogs,
   requestCancel,
+  sampleWork,
   startRun,
   sweepIdempotencyKeys,
   transaction,
@@ -55,6 +56,11 @@ const smallTables = new Set([
   "deployments",
   "environments",
   "current_deployments",
+  "worker_groups",
+  // 64 rows of each environment.
+  "run_counts",
+  // Empty here.
+  "schedules",
 ]);
 
 let database: TestDatabase;
@@ -159,6 +165,7 @@ async function serve(): Promise<void> {
   await expireQueuedRuns(db, 100);
   await expireSessions(db, 100);
   await sweepIdempotencyKeys(db, 100);
+  await sampleWork(db);
   await hasDueRuns(db);
   await hasQueuedBuilds(db);
   await claimBuilds(db, { workerInstanceId: worker, limit: 1, leaseDurationMs: 30_000 });

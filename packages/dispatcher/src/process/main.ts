@@ -7,8 +7,8 @@ import {
   createRedisFireIndex,
 } from "@helmr/coordination";
 import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
-import { databaseIsUsable, openDatabase, requireUsableSchema } from "@helmr/store";
-import { startTelemetry } from "@helmr/telemetry";
+import { databaseIsUsable, openDatabase, requireUsableSchema, sampleWork } from "@helmr/store";
+import { createDispatcherMetrics, startTelemetry, watchDatabase, watchWork } from "@helmr/telemetry";
 import { createDispatcher } from "../index.ts";
 import { dispatcherProblems, dispatcherVariables } from "./variables.ts";
 
@@ -35,6 +35,11 @@ async function run(): Promise<void> {
   const { newer } = await requireUsableSchema(db);
   if (newer.length > 0)
     logger.info({ newer }, "the schema is a later version's, which this version goes on with");
+  watchDatabase(telemetry.registry, () => db.poolState());
+  watchWork(telemetry.registry, {
+    sample: () => sampleWork(db),
+    onError: (error) => logger.warn({ err: error }, "what waits could not be measured"),
+  });
   const redis = redisOptions(config.HELMR_REDIS_URL, logger);
   // Without Redis its hints reach nobody in another process: those poll once a second.
   const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
@@ -56,6 +61,7 @@ async function run(): Promise<void> {
       jitterMs: config.HELMR_SCHEDULE_JITTER,
     },
     logger,
+    metrics: createDispatcherMetrics(telemetry.registry),
     intervals: {
       streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION,
       artifactGraceMs: config.HELMR_ARTIFACT_GRACE,

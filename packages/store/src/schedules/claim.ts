@@ -54,6 +54,8 @@ export interface ClaimedFire {
   readonly options: ScheduleOptions;
   readonly slot: Date;
   readonly lastSlot: Date | null;
+  /** When it was to be fired: the slot with its jitter, or the time of this attempt. */
+  readonly dueAt: Date;
   readonly claimedAt: Date;
 }
 
@@ -85,6 +87,7 @@ export async function claimFires(
     returning s.id, due.organization_id as "organizationId", s.project_id as "projectId",
       s.environment_id as "environmentId", s.fencing, s.attempt, s.type, s.task_id as "taskId",
       s.external_id as "externalId", s.cron, s.timezone, s.options, s.next_fire_at as slot, s.last_fire_at as "lastSlot",
+      s.due_at as "dueAt",
       ${now} as "claimedAt"`.execute(db);
   return rows.map(({ organizationId, projectId, environmentId, ...fire }) => ({
     ...fire,
