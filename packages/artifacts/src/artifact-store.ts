@@ -12,9 +12,11 @@ export interface PutOptions {
   readonly expectedDigest?: string;
   /** Called when all bytes are there and the digest is known, before anybody can find them; a rejection stores nothing. */
   readonly beforePublish?: (artifact: StoredArtifact) => Promise<void>;
+  /** Called when bytes have gone to the store after the source has ended, for whoever limits how long it may stand still. */
+  readonly onProgress?: () => void;
 }
 
-/** Adapters: a folder (`file://`), S3 later. */
+/** Adapters: a folder (`file://`), S3 and what speaks like it (`s3://`). */
 export interface ArtifactStore {
   /** Store the stream's bytes; rejects with ArtifactTooLargeError beyond `maxBytes`, ArtifactDigestError if `expectedDigest` differs. */
   put(source: Readable, options: PutOptions): Promise<StoredArtifact>;

@@ -42,6 +42,19 @@ export class ArtifactDigestFormatError extends Error {
   }
 }
 
+/**
+ * The store itself does not do what it was asked: unreachable, refused, no bucket, no space. The message says what to look
+ * into; it has no credentials in it. `code` is the store's own word, as `NoSuchBucket`.
+ */
+export class ArtifactStoreError extends Error {
+  override readonly name = "ArtifactStoreError";
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** An uploaded source tree that must not be unpacked. The message names the entry and says what is wrong with it. */
 export class DeploymentSourceError extends Error {
   override readonly name = "DeploymentSourceError";

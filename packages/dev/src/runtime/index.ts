@@ -5,6 +5,7 @@
  *     <cacheDir>/runsc/<version>/runsc   with its SHA-256 beside it; runsc/chosen.json names the one in use
  *     <cacheDir>/images/                 the image store (@helmr/artifacts/images)
  *     <cacheDir>/bun/<version>/bun       with its SHA-256 beside it
+ *     <cacheDir>/versitygw/<version>/    an S3 server for tests, with its SHA-256 beside it
  *     <cacheDir>/node/<version>/         Node 24 for machines with an older one (scripts/lib/node.mjs)
  *
  * Installations at the same time wait for each other; each appears by one rename, so that one that was killed leaves
@@ -20,7 +21,7 @@ import { ensureRunsc } from "./runsc.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
 
 export { RuntimeError } from "./context.ts";
-export { ensureTestPackages } from "./system-packages.ts";
+export { ensureTestPackages, ensureVersitygw } from "./test-packages.ts";
 
 export interface Runtime {
   readonly runscPath: string;

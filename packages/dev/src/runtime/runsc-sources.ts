@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { execa } from "execa";
 import { type RuntimeContext, RuntimeError } from "./context.ts";
 import { digestFile, isIntact, placeFile } from "./files.ts";
+import { goInstall, goVersion } from "./go-install.ts";
 import pins from "./pins.json" with { type: "json" };
 import { canInstallDebianPackages, installDebianPackages } from "./system-packages.ts";
 
@@ -75,40 +76,17 @@ const release: RunscSource = {
   },
 };
 
-const GO_TIMEOUT_MS = 15 * 60_000;
-
-/** The environment of a build that leaves nothing in the user's own Go folders. */
-function goEnvironment(scratch: string): Record<string, string> {
-  return {
-    CGO_ENABLED: "0",
-    GOBIN: join(scratch, "bin"),
-    GOPATH: join(scratch, "path"),
-    GOCACHE: join(scratch, "cache"),
-    GOMODCACHE: join(scratch, "modules"),
-    GOFLAGS: "-modcacherw -trimpath",
-    // A Go older than the module asks for fetches the one it needs.
-    GOTOOLCHAIN: process.env.GOTOOLCHAIN ?? "auto",
-  };
-}
-
-const goInstall: RunscSource = {
+const built: RunscSource = {
   name: "go install",
   async find(context) {
-    const { module, goVersion } = pins.runsc;
-    const path = join(home(context), goVersion, "runsc");
+    const { module, goVersion: version } = pins.runsc;
+    const path = join(home(context), version, "runsc");
     if (await isIntact(path)) return { path, notes: [] };
-    const go = await execa("go", ["version"], { reject: false, stdin: "ignore" });
-    if (go.failed) throw new RuntimeError("Go is not installed (1.21 or newer is enough: https://go.dev/dl)");
-    context.log(`building ${module}@${goVersion} with ${go.stdout.split(" ")[2]} (one to three minutes)`);
+    context.log(`building ${module}@${version} with ${await goVersion()} (one to three minutes)`);
     const scratch = await emptyScratch(context);
     // The version is stamped in, because checkpoints are tied to it; symbols are left out, because they are half of it.
-    const flags = `-s -w -X ${module}/version.version=${goVersion}`;
-    await execa("go", ["install", "-ldflags", flags, `${module}@${goVersion}`], {
-      stdin: "ignore",
-      timeout: GO_TIMEOUT_MS,
-      env: goEnvironment(scratch),
-    });
-    await placeFile(join(scratch, "bin/runsc"), path);
+    const flags = `-s -w -X ${module}/version.version=${version}`;
+    await placeFile(await goInstall(module, version, flags, scratch), path);
     await rm(scratch, { recursive: true, force: true });
     return { path, notes: [] };
   },
@@ -127,4 +105,4 @@ const debianPackage: RunscSource = {
 };
 
 /** In the order they are tried. */
-export const runscSources: readonly RunscSource[] = [onPath, release, goInstall, debianPackage];
+export const runscSources: readonly RunscSource[] = [onPath, release, built, debianPackage];

@@ -138,7 +138,7 @@ export async function ensureImageBuildPackages(context: RuntimeContext): Promise
   await ensure(imageBuildNeeds, context);
 }
 
-/** Have the programs that only tests need. @throws RuntimeError that names them, where they cannot be installed. */
-export async function ensureTestPackages(context: Pick<RuntimeContext, "log">): Promise<void> {
+/** Have the distribution's programs that only tests need. @throws RuntimeError that names them, where they cannot be installed. */
+export async function ensureTestPrograms(context: Pick<RuntimeContext, "log">): Promise<void> {
   await ensure(testNeeds, context);
 }
