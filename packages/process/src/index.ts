@@ -1,4 +1,10 @@
 /** @helmr/process: what the processes of an installation share. */
+export {
+  type ArtifactStoreConfig,
+  artifactStoreConfig,
+  artifactStoreVariables,
+  openArtifactStore,
+} from "./artifact-store.ts";
 export { ConfigError, type ConfigShape, describeVariables, readConfig, type Values } from "./config.ts";
 export { disableCoreDumps } from "./core-dumps.ts";
 export { makeFolder } from "./make-folder.ts";
@@ -6,7 +12,6 @@ export { redisOptions } from "./redis.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
 export {
-  casUri,
   count,
   duration,
   hostPort,

@@ -1,5 +1,4 @@
 /** Schemas of variables that more than one process has. */
-import { fileURLToPath } from "node:url";
 import { parseDurationMs } from "@helmr/api";
 import { z } from "zod";
 
@@ -97,22 +96,3 @@ export const workspaceIdleStop = duration("10m").describe(
 export const workspaceLostAfter = duration("5m").describe(
   "a live copy of a workspace whose worker is silent for so long is lost; equal in control plane and dispatcher",
 );
-
-/** The folder that the object store is. */
-export const casUri = z
-  .string()
-  .transform((text, context) => {
-    const parsed = URL.parse(text);
-    if (parsed?.protocol === "file:" && parsed.host === "" && parsed.pathname.length > 1) {
-      return fileURLToPath(parsed);
-    }
-    const message =
-      parsed?.protocol === "s3:"
-        ? "s3:// comes with a later version; use file:///path of a folder that control plane and workers share"
-        : "must be file:///path";
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
-  })
-  .describe(
-    "object store of sources and artifacts: file:///path of a folder that control plane and workers share",
-  );

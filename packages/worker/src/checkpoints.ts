@@ -127,9 +127,10 @@ export class Checkpoints {
         );
         const { digest, sizeBytes } = await withStallLimit(
           { what: "storing the checkpoint", stallMs, signal },
-          (watch) =>
+          (watch, moved) =>
             artifacts.put(watch(archive.stream), {
               maxBytes: maxArchiveBytes,
+              onProgress: moved,
               beforePublish: async (artifact) => {
                 await journal.note({ digest: artifact.digest, leaseId });
                 await onSealed();

@@ -19,6 +19,23 @@ test("bytes pass, and a slow transfer that moves is no stall", async () => {
   expect(moved.toString()).toBe("01234");
 });
 
+test("what moves after the bytes have been taken is no stall either", async () => {
+  const sent = await withStallLimit({ ...limit, stallMs: 1000 }, async (watch, moved) => {
+    const taken = await buffer(watch(Readable.from([Buffer.from("all")])));
+    for (let part = 0; part < 60; part++) {
+      await sleep(20);
+      moved();
+    }
+    return taken.toString();
+  });
+  expect(sent).toBe("all");
+  const silent = withStallLimit(limit, async (watch) => {
+    await buffer(watch(Readable.from([Buffer.from("all")])));
+    return new Promise(() => undefined);
+  });
+  await expect(silent).rejects.toThrow("stood still for 50 ms");
+});
+
 test("one that stands still fails, even if it never settles, and its source is destroyed", async () => {
   const source = new PassThrough();
   const stuck = withStallLimit(limit, (watch) => buffer(watch(source)));

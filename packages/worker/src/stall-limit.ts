@@ -11,12 +11,12 @@ export interface StallLimit {
 }
 
 /**
- * Run `transfer`, which passes its bytes through `watch`. Rejects when no byte has passed for `stallMs`, or at the signal,
- * even if the transfer itself never settles; what it reads from is destroyed then.
+ * Run `transfer`, which passes its bytes through `watch`, or says `moved` when others have gone on. Rejects when nothing has
+ * moved for `stallMs`, or at the signal, even if the transfer itself never settles; what it reads from is destroyed then.
  */
 export async function withStallLimit<T>(
   { what, stallMs, signal }: StallLimit,
-  transfer: (watch: (source: Readable) => Readable) => Promise<T>,
+  transfer: (watch: (source: Readable) => Readable, moved: () => void) => Promise<T>,
 ): Promise<T> {
   const stopped = Promise.withResolvers<never>();
   stopped.promise.catch(() => undefined); // Raced below, and of no interest after that.
@@ -50,7 +50,7 @@ export async function withStallLimit<T>(
   };
   try {
     signal?.throwIfAborted();
-    return await Promise.race([transfer(watch), stopped.promise]);
+    return await Promise.race([transfer(watch, () => timer.refresh()), stopped.promise]);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);

@@ -8,7 +8,13 @@ export function stallLimitedStore(store: ArtifactStore, stallMs: number): Artifa
   const limited = <T>(what: string, work: () => Promise<T>) => withStallLimit({ what, stallMs }, work);
   return {
     put: (source, options) =>
-      withStallLimit({ what: "storing an artifact", stallMs }, (watch) => store.put(watch(source), options)),
+      withStallLimit({ what: "storing an artifact", stallMs }, (watch, moved) => {
+        const onProgress = () => {
+          moved();
+          options.onProgress?.();
+        };
+        return store.put(watch(source), { ...options, onProgress });
+      }),
     get: async (digest) => watched(await limited("reading an artifact", () => store.get(digest)), stallMs),
     has: (digest) => limited("asking for an artifact", () => store.has(digest)),
     delete: (digest) => store.delete(digest),

@@ -1,5 +1,5 @@
 /** From environment variables to what the control plane takes; every problem at once. */
-import { readConfig, toAddress } from "@helmr/process";
+import { type ArtifactStoreConfig, artifactStoreConfig, readConfig, toAddress } from "@helmr/process";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
 import { createMailer, type MailerConfig } from "../email/mailer.ts";
@@ -12,7 +12,7 @@ export interface ControlConfig {
   readonly databaseUrl: string;
   readonly listen: ReturnType<typeof toAddress>;
   readonly metricsListen: ReturnType<typeof toAddress> | undefined;
-  readonly artifactsFolder: string;
+  readonly artifactStore: ArtifactStoreConfig;
   readonly secretKeys: SecretKeys;
   readonly authSecret: Buffer;
   readonly workerBootstrapToken: string | undefined;
@@ -36,7 +36,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     databaseUrl: values.HELMR_DATABASE_URL,
     listen: toAddress(values.HELMR_LISTEN),
     metricsListen: values.HELMR_METRICS_LISTEN,
-    artifactsFolder: values.HELMR_CAS_URI,
+    artifactStore: artifactStoreConfig(values),
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),
     workerBootstrapToken: values.HELMR_WORKER_BOOTSTRAP_TOKEN,

@@ -4,9 +4,8 @@
  * Start order: database and its schema, keys of the secrets that are stored, bootstrap token, then the port. Nothing is
  * changed before the schema is known to be one that this version may use.
  */
-import { createFolderStore } from "@helmr/artifacts";
 import { createMemoryBus, createRedisBus } from "@helmr/coordination";
-import { listenForStop, makeFolder, redisOptions, startLogger } from "@helmr/process";
+import { listenForStop, openArtifactStore, redisOptions, startLogger } from "@helmr/process";
 import {
   createSecretCipher,
   type Database,
@@ -50,7 +49,7 @@ export async function serve(environment: Environment): Promise<void> {
   await requireSecretKeys(db, secretCipher, logger);
   if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
 
-  await makeFolder(config.artifactsFolder, 0o700);
+  const artifacts = await openArtifactStore(config.artifactStore);
   const redis = redisOptions(config.controlPlane.redisUrl, logger);
   const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
   cleanup.defer(() => bus.close());
@@ -59,7 +58,7 @@ export async function serve(environment: Environment): Promise<void> {
   const controlPlane = createControlPlane({
     db,
     bus,
-    artifacts: createFolderStore(config.artifactsFolder),
+    artifacts,
     secretCipher,
     authSecret: config.authSecret,
     config: config.controlPlane,

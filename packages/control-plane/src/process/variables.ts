@@ -1,7 +1,7 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
 import {
-  casUri,
+  artifactStoreVariables,
   count,
   duration,
   hostPort,
@@ -72,7 +72,7 @@ export const controlVariables = {
   HELMR_METRICS_LISTEN: metricsListen.describe(
     `${metricsListen.description}; the public port has health and readiness too`,
   ),
-  HELMR_CAS_URI: casUri,
+  ...artifactStoreVariables,
   HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
   HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),
   HELMR_AUTH_SECRET: key.describe(

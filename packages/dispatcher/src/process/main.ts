@@ -1,12 +1,19 @@
 /** The process of `helmr-dispatcher`: the loops until SIGINT or SIGTERM. */
-import { createFolderStore } from "@helmr/artifacts";
 import {
   createMemoryBus,
   createMemoryFireIndex,
   createRedisBus,
   createRedisFireIndex,
 } from "@helmr/coordination";
-import { failOnStart, listenForStop, readConfig, redisOptions, startLogger } from "@helmr/process";
+import {
+  artifactStoreConfig,
+  failOnStart,
+  listenForStop,
+  openArtifactStore,
+  readConfig,
+  redisOptions,
+  startLogger,
+} from "@helmr/process";
 import { databaseIsUsable, openDatabase, requireUsableSchema, sampleWork } from "@helmr/store";
 import { createDispatcherMetrics, startTelemetry, watchDatabase, watchWork } from "@helmr/telemetry";
 import { createDispatcher } from "../index.ts";
@@ -49,7 +56,7 @@ async function run(): Promise<void> {
   const dispatcher = createDispatcher({
     db,
     bus,
-    artifacts: createFolderStore(config.HELMR_CAS_URI),
+    artifacts: await openArtifactStore(artifactStoreConfig(config)),
     fireIndex,
     schedules: {
       repairEveryMs: config.HELMR_SCHEDULE_REPAIR_EVERY,

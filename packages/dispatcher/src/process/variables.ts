@@ -1,6 +1,6 @@
 /** The environment variables of `helmr-dispatcher`. */
 import {
-  casUri,
+  artifactStoreVariables,
   count,
   duration,
   keepFor,
@@ -16,7 +16,7 @@ import {
 
 export const dispatcherVariables = {
   HELMR_DATABASE_URL: postgresUrl,
-  HELMR_CAS_URI: casUri,
+  ...artifactStoreVariables,
   HELMR_REDIS_URL: redisUrl
     .optional()
     .describe(

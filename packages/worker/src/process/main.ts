@@ -1,10 +1,16 @@
 /** The process of `helmr-worker`: leases and executes until SIGINT or SIGTERM. Needs root, as guests do. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { createFolderStore } from "@helmr/artifacts";
 import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createGvisorIsolation, probeHost } from "@helmr/isolation";
-import { failOnStart, listenForStop, readConfig, startLogger } from "@helmr/process";
+import {
+  artifactStoreConfig,
+  failOnStart,
+  listenForStop,
+  openArtifactStore,
+  readConfig,
+  startLogger,
+} from "@helmr/process";
 import { startTelemetry } from "@helmr/telemetry";
 import { createWorker } from "../worker.ts";
 import { workerVariables } from "./variables.ts";
@@ -45,7 +51,9 @@ async function run(): Promise<void> {
     name: config.HELMR_WORKER_NAME ?? hostname(),
     dataDir: config.HELMR_WORKER_DATA_DIR,
     isolation,
-    artifacts: createFolderStore(config.HELMR_CAS_URI),
+    artifacts: await openArtifactStore(artifactStoreConfig(config), {
+      stagingDir: join(config.HELMR_WORKER_DATA_DIR, "artifact-staging"),
+    }),
     images: { imagesDir: config.HELMR_IMAGES_DIR, baseImage: config.HELMR_BASE_IMAGE },
     bunPath: config.HELMR_BUN_PATH,
     checkpointKeys: parseArchiveKeys({

@@ -1,6 +1,6 @@
 /** The environment variables of `helmr-worker`. */
 import { isAbsolute } from "node:path";
-import { casUri, logLevel, metricsListen, tokenOf, urlOf } from "@helmr/process";
+import { artifactStoreVariables, logLevel, metricsListen, tokenOf, urlOf } from "@helmr/process";
 import { z } from "zod";
 
 const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
@@ -14,7 +14,7 @@ export const workerVariables = {
     "the control plane's public URL",
   ),
   HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32).describe("the one that the control plane was started with"),
-  HELMR_CAS_URI: casUri,
+  ...artifactStoreVariables,
   HELMR_WORKER_DATA_DIR: absolutePath.describe(
     "folder of this worker alone, on a disk with room: workspaces, layers, caches",
   ),
