@@ -7,6 +7,7 @@ export * from "./database.ts";
 export * from "./deletion/index.ts";
 export * from "./deployments/index.ts";
 export * from "./device-codes.ts";
+export * from "./due-work.ts";
 export * from "./embedded-postgres.ts";
 export * from "./environments.ts";
 export * from "./events.ts";

@@ -13,6 +13,7 @@ import type { WorkspaceSettings } from "../workspace-settings.ts";
 import type { Assignments } from "./assignments.ts";
 import type { WorkerAuthentication } from "./authenticate.ts";
 import type { Batcher } from "./batcher.ts";
+import type { WorkGates } from "./work-gate.ts";
 
 export interface WorkerTimings {
   /** A lease not renewed that long is over. */
@@ -50,6 +51,7 @@ export interface WorkerContext {
   readonly starts: Batcher<StartInput, StartResult>;
   readonly finishes: Batcher<FinishInput, FinishResult>;
   readonly timings: WorkerTimings;
+  readonly gates: WorkGates;
   readonly workspaces: WorkspaceSettings;
   /** Aborts when the server closes. */
   readonly closing: AbortSignal;

@@ -6,8 +6,10 @@ import {
   type FinishInput,
   type FinishResult,
   finishRuns,
+  hasDueWork,
   type SecretCipher,
   startRuns,
+  workTopic,
 } from "@helmr/store";
 import type { FastifyPluginAsync } from "fastify";
 import { tellWork } from "../hints.ts";
@@ -24,6 +26,7 @@ import { registrationRoutes } from "./registration-routes.ts";
 import { streamRoutes } from "./stream-routes.ts";
 import { versionRoutes } from "./version-routes.ts";
 import { waitRoutes } from "./wait-routes.ts";
+import { WorkGate, WorkGates } from "./work-gate.ts";
 import { workspaceRoutes } from "./workspace-routes.ts";
 
 export type { WorkerTimings } from "./context.ts";
@@ -60,6 +63,10 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
     }),
     timings: { ...defaultTimings, ...options.timings },
     workspaces: workspaceSettings(options.workspaces),
+    gates: new WorkGates(
+      (workerGroupId) =>
+        new WorkGate({ bus, topic: workTopic(workerGroupId), hasDueWork: () => hasDueWork(db) }),
+    ),
   };
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, text, done) => {
