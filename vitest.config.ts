@@ -20,7 +20,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{packages/*/src,scripts,bench,examples}/**/*.test.ts"],
+          include: ["{packages/*/src,scripts,bench,examples,tests/faults}/**/*.test.ts"],
           exclude: ["**/node_modules/**"],
           globalSetup: ["packages/store/test-support/global-setup.ts"],
         },
@@ -42,7 +42,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["tests/**/*.test.ts"],
-          exclude: ["tests/fixtures/**", "tests/contract/**"],
+          exclude: ["tests/fixtures/**", "tests/contract/**", "tests/faults/**"],
           globalSetup: [
             "scripts/lib/test-setup.ts",
             "packages/store/test-support/global-setup.ts",
