@@ -139,7 +139,10 @@ export class ControlPlaneClient {
     leases: z.input<typeof heartbeatRequest>["leases"],
     signal?: AbortSignal,
   ): Promise<HeartbeatAnswer> {
-    return this.#once({ ...this.#own("heartbeat", { leases }, heartbeatResponse, signal), timeoutMs: 5_000 });
+    return this.#once({
+      ...this.#own("heartbeat", { leases }, heartbeatResponse, signal),
+      timeoutMs: 10_000,
+    });
   }
 
   /** Long poll; not retried here: the loop that calls it waits and calls again. */

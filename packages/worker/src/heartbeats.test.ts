@@ -90,3 +90,17 @@ test("a lease that was released, or is held by a worker that stopped, is not tol
   await vi.advanceTimersByTimeAsync(2 * leaseDurationMs);
   expect(onLost).not.toHaveBeenCalled();
 });
+
+test("a worker that holds nothing beats seldom, and at once again with its first lease", async () => {
+  const beating = heartbeats();
+  heartbeat = confirmed;
+  beating.start();
+  await vi.advanceTimersByTimeAsync(50_000);
+  expect(beats).toBe(10);
+  beating.hold(lease(() => undefined));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(beats).toBe(11);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(beats).toBe(21);
+  await beating.stop();
+});

@@ -3,6 +3,7 @@
  *
  *  I1  A lease not confirmed for its whole duration counts as lost here too, before another worker may have it.
  *  I2  `onLost` is called at most once per lease; after it the lease is forgotten.
+ *  I3  A worker that holds nothing only says that it lives, every `idleMs`; with its first lease it beats again.
  */
 import type { Logger } from "pino";
 import type { ControlPlaneClient, HeartbeatAnswer } from "./control-plane-client.ts";
@@ -25,6 +26,9 @@ export interface HeartbeatOptions {
   readonly logger: Logger;
 }
 
+/** The control plane calls a worker gone after 60 seconds of silence. */
+const idleMs = 5_000;
+
 interface Held {
   readonly lease: HeldLease;
   confirmedAt: number;
@@ -37,15 +41,22 @@ export class Heartbeats {
   #timer: NodeJS.Timeout | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
+  #isIdle = false;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
   }
 
   start(): void {
-    this.#timer = setTimeout(() => {
-      this.#beating = this.#beat();
-    }, this.#options.intervalMs);
+    this.#isIdle = this.#leases.size === 0;
+    const { intervalMs } = this.#options;
+    this.#timer = setTimeout(
+      () => {
+        this.#isIdle = false;
+        this.#beating = this.#beat();
+      },
+      this.#isIdle ? Math.max(idleMs, intervalMs) : intervalMs,
+    );
   }
 
   async stop(): Promise<void> {
@@ -58,6 +69,9 @@ export class Heartbeats {
   hold(lease: HeldLease): void {
     this.#leases.set(lease.leaseId, { lease, confirmedAt: performance.now() });
     this.#watchExpiry();
+    if (!this.#isIdle) return;
+    clearTimeout(this.#timer); // I3
+    this.start();
   }
 
   release(leaseId: string): void {

@@ -112,6 +112,7 @@ async function heldAnswer(
     bus: context.bus,
     topic: `worker:${worker.workerInstanceId}`,
     waitMs: leases.length === 0 ? 0 : heartbeatHoldMs,
+    slowPollMs: 2 * heartbeatHoldMs, // each try extends the leases; a lost hint is found by the next heartbeat
     signal,
     attempt: async () => {
       const { workerInstanceId } = worker;
