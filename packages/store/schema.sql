@@ -329,6 +329,14 @@ create table organizations (
   constraint organizations_slug_key UNIQUE (slug)
 ) with ();
 
+create table paused_queues (
+  environment_id uuid not null,
+  name text not null,
+  paused_at timestamp with time zone not null default now(),
+  constraint paused_queues_environment_id_fkey FOREIGN KEY (environment_id) REFERENCES environments(id),
+  constraint paused_queues_pkey PRIMARY KEY (environment_id, name)
+) with ();
+
 create table projects (
   id uuid not null,
   organization_id uuid not null,
@@ -586,6 +594,11 @@ CREATE INDEX runs_claimable ON public.runs USING btree (priority DESC, available
 CREATE INDEX runs_events_kept ON public.runs USING btree (ended_at) WHERE ((ended_at IS NOT NULL) AND (events_removed_at IS NULL));
 CREATE INDEX runs_held ON public.runs USING btree (worker_instance_id) WHERE (lease_id IS NOT NULL);
 CREATE INDEX runs_lanes ON public.runs USING btree (environment_id, queue_name, lane_key, priority DESC, available_at, id) WHERE ((status = 'queued'::text) AND limited);
+CREATE INDEX runs_queued ON public.runs USING btree (worker_group_id, environment_id, (((- (priority)::bigint) -
+CASE
+    WHEN (execution_status = 'resume_queued'::text) THEN '8589934592'::bigint
+    ELSE (0)::bigint
+END)), queue_name, lane_key, available_at, id) WHERE (status = 'queued'::text);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
 
 create table schedules (

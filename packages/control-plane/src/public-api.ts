@@ -14,6 +14,7 @@ import { memberHandlers } from "./routes/members.ts";
 import { organizationHandlers } from "./routes/organizations.ts";
 import { projectHandlers } from "./routes/projects.ts";
 import { publicAccessTokenHandlers } from "./routes/public-access-tokens.ts";
+import { queueHandlers } from "./routes/queues.ts";
 import { runHandlers } from "./routes/runs.ts";
 import { scheduleHandlers } from "./routes/schedules.ts";
 import { secretHandlers } from "./routes/secrets.ts";
@@ -63,6 +64,7 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...tokenHandlers(context),
       ...publicAccessTokenHandlers(context),
       ...runHandlers(context),
+      ...queueHandlers(context),
       ...scheduleHandlers(context),
       ...workspaceHandlers(context),
       ...workspaceVersionHandlers(context),

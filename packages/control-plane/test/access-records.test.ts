@@ -43,6 +43,7 @@ beforeAll(async () => {
   records.set("tokenID", (await server.request("POST", "/tokens", {})).body.id);
   const schedule = { deduplication_key: "planted", task: "hello", cron: "0 9 * * *" };
   records.set("scheduleID", (await server.request("POST", "/schedules", schedule)).body.id);
+  records.set("queueName", "task%2Fhello");
   records.set("stream", "planted");
   const workspace = {
     sandbox_id: "box",
@@ -199,6 +200,7 @@ describe("a record of another environment", () => {
         "/sandboxes",
         "/secrets",
         "/schedules",
+        "/queues",
         "/workspaces",
         "/workspaces?external_id=planted",
         "/workspaces?tag=planted",

@@ -44,6 +44,8 @@ export const auditActions = [
   "session.close",
   "session.cancel",
   "run.cancel",
+  "queue.pause",
+  "queue.resume",
   "stream.append",
   "token.create",
   "token.complete",

@@ -205,6 +205,7 @@ export interface Schema extends IdentitySchema, SchedulesSchema, WaitsSchema, Wo
   };
   deployment_queues: { deployment_id: string; name: string; concurrency_limit: Nullable<number> };
   queues: { environment_id: string; name: string; concurrency_limit: Nullable<number> };
+  paused_queues: { environment_id: string; name: string; paused_at: DefaultTimestamp };
   workspaces: {
     id: string;
     environment_id: string;

@@ -63,3 +63,47 @@ async function fillPage(
     select id from made order by created_at`.execute(db);
   return rows.map((row) => row.id);
 }
+
+export interface FillQueued {
+  readonly count: number;
+  /** SQL of the number `n` (from 0 on) of a run; default: none. */
+  readonly concurrencyKey?: string;
+  /** The queue has a limit. */
+  readonly limited?: boolean;
+}
+
+/** `count` queued runs, the first one the oldest, each with its session and workspace; without events and counts. To be analyzed after. */
+export async function fillQueuedRuns(
+  db: Queryable,
+  scope: Scope,
+  task: SeededTask,
+  { count, concurrencyKey = "null", limited = false }: FillQueued,
+): Promise<void> {
+  const page = 10_000;
+  for (let from = 0; from < count; from += page) {
+    await sql`
+      with made as materialized (
+        select n, gen_random_uuid() as id, gen_random_uuid() as session_id, gen_random_uuid() as workspace_id,
+          now() - interval '1 day' + n * interval '1 millisecond' as created_at
+        from generate_series(${from}::integer, ${Math.min(from + page, count) - 1}::integer) n
+      ), workspaces_made as (
+        insert into workspaces (id, environment_id, project_id, deployment_sandbox_id, sandbox_id, sandbox_fingerprint,
+          state, desired_state, dirty_state)
+        select workspace_id, ${scope.environmentId}, ${scope.projectId}, ${task.deploymentSandboxId}, 'box', 'f', 'active',
+          'active', 'clean' from made
+      ), sessions_made as (
+        insert into sessions (id, environment_id, project_id, task_id, initial_deployment_id, active_deployment_id,
+          start_fingerprint, status, current_run_id, workspace_id, created_at, updated_at)
+        select session_id, ${scope.environmentId}, ${scope.projectId}, ${task.taskId}, ${task.deploymentId},
+          ${task.deploymentId}, '', 'open', id, workspace_id, created_at, created_at from made
+      )
+      insert into runs (id, environment_id, project_id, session_id, deployment_id, deployment_task_id,
+        deployment_version, workspace_id, task_id, status, execution_status, queue_name, concurrency_key, limited, payload,
+        retry_policy, max_duration_seconds, api_version, created_at, updated_at, available_at)
+      select id, ${scope.environmentId}, ${scope.projectId}, session_id, ${task.deploymentId}, ${task.deploymentTaskId},
+        '20260606.1', workspace_id, ${task.taskId}, 'queued', 'queued', ${task.queueName}, ${sql.raw(concurrencyKey)},
+        ${limited}, '{}', '{"enabled":false}', 900, '2026-06-06', created_at, created_at, created_at from made`.execute(
+      db,
+    );
+  }
+}

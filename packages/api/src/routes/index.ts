@@ -10,6 +10,7 @@ import { deploymentRoutes } from "./deployments.ts";
 import { deviceRoutes } from "./device.ts";
 import { organizationRoutes } from "./organizations.ts";
 import { projectRoutes } from "./projects.ts";
+import { queueRoutes } from "./queues.ts";
 import type { RouteDefinition } from "./route.ts";
 import { runRoutes } from "./runs.ts";
 import { scheduleRoutes } from "./schedules.ts";
@@ -36,6 +37,7 @@ export const routes = {
   ...streamRoutes,
   ...tokenRoutes,
   ...runRoutes,
+  ...queueRoutes,
   ...scheduleRoutes,
   ...workspaceRoutes,
   ...workspaceFileRoutes,

@@ -7,6 +7,7 @@ export * from "./members.ts";
 export * from "./organizations.ts";
 export * from "./projects.ts";
 export * from "./public-access-tokens.ts";
+export * from "./queues.ts";
 export * from "./runs.ts";
 export * from "./schedules.ts";
 export * from "./secrets.ts";

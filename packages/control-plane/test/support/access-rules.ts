@@ -84,6 +84,9 @@ export const rules = {
   cancelRun: environment(workers, "runs:manage"),
   listRunEvents: environment(all, "runs:read"),
   readRunLogs: environment(all, "runs:read"),
+  listQueues: environment(all, "runs:read"),
+  pauseQueue: environment(workers, "runs:manage"),
+  resumeQueue: environment(workers, "runs:manage"),
   // Contract 7
   createWorkspace: environment(workers, "workspace-lifecycle:manage"),
   listWorkspaces: environment(all, ...anyWorkspaceScope),

@@ -98,6 +98,7 @@ const steps: readonly ((tx: Tx, environmentId: string) => Promise<number>)[] = [
   plain("api_keys"),
   plain("secrets"),
   plain("queues"),
+  plain("paused_queues"),
   plain("current_deployments"),
   plain("deployment_versions"),
   purgeDeployments,

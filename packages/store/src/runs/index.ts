@@ -19,7 +19,9 @@ export {
 } from "./lifecycle.ts";
 export * from "./lose.ts";
 export type { MetadataOperation } from "./metadata.ts";
+export * from "./pause-queue.ts";
 export * from "./queues.ts";
 export * from "./read.ts";
 export * from "./read-events.ts";
+export * from "./read-queues.ts";
 export * from "./start.ts";

@@ -97,10 +97,7 @@ export async function expireQueuedRuns(db: Queryable, limit: number): Promise<Sw
 /** The page of runs that became due without anybody being told (a retry's delay is over, a hint was lost). */
 export async function hasDueRuns(db: Queryable): Promise<boolean> {
   const { rows } = await sql<{ due: boolean }>`
-    select exists (select from runs where status = 'queued' and not limited and available_at <= now())
-      or exists (select from runs where status = 'queued' and limited and available_at <= now()) as due`.execute(
-    db,
-  );
+    select exists (select from runs where status = 'queued' and available_at <= now()) as due`.execute(db);
   return rows[0]?.due ?? false;
 }
 
