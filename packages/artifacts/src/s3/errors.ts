@@ -17,13 +17,9 @@ interface SdkError {
   readonly $metadata?: { readonly httpStatusCode?: number; readonly requestId?: string };
 }
 
+/** No such object. (An answer to HEAD has no body, so that no more than its status is known.) */
 export function isMissing(error: unknown): boolean {
-  const { name, $metadata } = error as SdkError;
-  return (
-    name === "NoSuchKey" ||
-    name === "NotFound" ||
-    (name !== "NoSuchBucket" && $metadata?.httpStatusCode === 404)
-  );
+  return ["NoSuchKey", "NotFound"].includes((error as SdkError).name);
 }
 
 const unreachable =
@@ -34,6 +30,8 @@ const refused = [
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
   "ExpiredToken",
+  // Of versitygw.
+  "XAdminUserNotFound",
   "InvalidToken",
   "RequestTimeTooSkewed",
 ];
@@ -87,6 +85,8 @@ function adviceFor(
       what,
       `${at} did not answer in time: look into the object store and the way to it (HELMR_S3_ENDPOINT)`,
     ];
+  if (what === "PreconditionFailed" || status === 412)
+    return [what, "the object was replaced while it was read: read it again"];
   if (unreachable.test(what))
     return [what, `${at} cannot be reached: look into the object store and HELMR_S3_ENDPOINT`];
   if (status !== undefined && status >= 500)

@@ -13,6 +13,9 @@ type RetryStrategy = Extract<
 >;
 type Token = Awaited<ReturnType<RetryStrategy["acquireInitialRetryToken"]>>;
 
+/** The server received other bytes than were sent. */
+const damaged = ["BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"];
+
 export function retries(limits: S3Limits): RetryStrategy {
   const token = (count: number): Token => ({
     getRetryCount: () => count,
@@ -20,10 +23,12 @@ export function retries(limits: S3Limits): RetryStrategy {
   });
   return {
     acquireInitialRetryToken: async () => token(0),
-    refreshRetryTokenForRetry: async (failed, { errorType }) => {
+    refreshRetryTokenForRetry: async (failed, { errorType, error }) => {
       const count = failed.getRetryCount() + 1;
+      const hopeless =
+        errorType === "CLIENT_ERROR" && !damaged.includes((error as Error | undefined)?.name ?? "");
       // The SDK throws the request's own error then.
-      if (errorType === "CLIENT_ERROR" || count >= limits.attempts) throw new Error("not tried again");
+      if (hopeless || count >= limits.attempts) throw new Error("not tried again");
       return token(count);
     },
     recordSuccess: () => undefined,

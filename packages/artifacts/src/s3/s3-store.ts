@@ -12,8 +12,8 @@ import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
-  HeadBucketCommand,
   HeadObjectCommand,
+  ListObjectsV2Command,
   S3Client,
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
@@ -85,15 +85,14 @@ class S3Store implements ArtifactStore {
     this.#staging = openStaging(options.stagingDir, { durable: false });
   }
 
-  /** An answer to HEAD has no body, so a bucket that is missing looks like an object that is: it is asked for once. */
+  /** A listing, because an answer to HEAD has no body that says what is wrong. */
   async check(): Promise<void> {
-    const { bucket } = this.#options;
-    await this.#asking("opening the object store", async (abortSignal) => {
-      await this.#client.send(new HeadBucketCommand({ Bucket: bucket }), { abortSignal }).catch((error) => {
-        if (isMissing(error)) throw Object.assign(new Error(), { name: "NoSuchBucket" });
-        throw error;
-      });
-    });
+    const { bucket, prefix } = this.#options;
+    await this.#asking("opening the object store", (abortSignal) =>
+      this.#client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 }), {
+        abortSignal,
+      }),
+    );
   }
 
   put: ArtifactStore["put"] = (source, options) =>
