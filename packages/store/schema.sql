@@ -566,6 +566,7 @@ create table runs (
   needs_disk_mib bigint not null default 0,
   needs_architecture text,
   waiting_reason text,
+  trace_context text,
   events_removed_at timestamp with time zone,
   constraint runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])) = (ended_at IS NOT NULL))),
   constraint runs_execution_status_check CHECK ((execution_status = ANY (ARRAY['queued'::text, 'leased'::text, 'running'::text, 'waiting'::text, 'parked'::text, 'resume_queued'::text, 'retry_scheduled'::text, 'cancelling'::text, 'finished'::text]))),

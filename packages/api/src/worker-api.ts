@@ -127,6 +127,8 @@ export const runAssignment = z.strictObject({
   source_digest: z.string(),
   attempt_id: uuid,
   attempt_number: z.int(),
+  /** W3C trace context of who started the run. */
+  traceparent: z.string().optional(),
   task: z.strictObject({ id: z.string(), file_path: z.string(), export_name: z.string() }),
   sandbox: builtSandbox,
   payload_json: z.string(),

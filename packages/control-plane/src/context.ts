@@ -3,6 +3,7 @@ import type { ArtifactStore } from "@helmr/artifacts";
 import type { ManifestCache } from "@helmr/artifacts/versions";
 import type { LiveBus } from "@helmr/coordination";
 import type { Database, ScheduleTiming, SecretCipher } from "@helmr/store";
+import type { ControlMetrics, Tracing } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import type { Authenticator } from "./auth/authenticator.ts";
 import type { Mailer } from "./email/mailer.ts";
@@ -75,9 +76,15 @@ export interface ControlPlaneOptions {
   readonly mailer?: Mailer;
   /** Leases of workers; tests shorten them. */
   readonly workerTimings?: Partial<WorkerTimings>;
+  /** Default: nobody reads them. */
+  readonly metrics?: ControlMetrics;
+  /** Default: none. */
+  readonly tracing?: Tracing;
 }
 
 export interface Context extends ControlPlaneOptions {
+  readonly metrics: ControlMetrics;
+  readonly tracing: Tracing;
   readonly mailer: Mailer;
   /** Sends in the background what nobody waits for. */
   readonly outbox: Outbox;

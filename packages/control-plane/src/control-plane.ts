@@ -2,6 +2,7 @@
 import { apiVersion, maxUploadBytes } from "@helmr/api";
 import { ManifestCache } from "@helmr/artifacts/versions";
 import { uuidv7 } from "@helmr/store";
+import { createControlMetrics, noTracing, unreadRegistry } from "@helmr/telemetry";
 import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { createAuthenticator } from "./auth/authenticator.ts";
 import { createAuthorize } from "./auth/authorize.ts";
@@ -11,6 +12,7 @@ import { createNoMailer } from "./email/mailer.ts";
 import { createOutbox } from "./email/outbox.ts";
 import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
+import { observeRequests } from "./http/observe.ts";
 import { StreamHub } from "./http/stream-hub.ts";
 import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
 import { createFailingCredentials } from "./limits/failing-credentials.ts";
@@ -45,9 +47,12 @@ export interface ControlPlane {
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const closing = new AbortController();
+  const metrics = options.metrics ?? createControlMetrics(unreadRegistry());
+  const tracing = options.tracing ?? noTracing;
   const streams = new StreamHub(options.bus, closing.signal, {
     maxStreams: options.config.maxStreams ?? defaultMaxStreams,
     maxStreamsPerActor: options.config.maxStreamsPerActor ?? defaultMaxStreamsPerActor,
+    onCount: (open) => metrics.followers.set(open),
   });
   const { publicUrl } = options.config;
   const authenticator = createAuthenticator(options.db, options.logger);
@@ -70,6 +75,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const outbox = createOutbox(mailer, options.logger);
   const context: Context = {
     ...options,
+    metrics,
+    tracing,
     mailer,
     outbox,
     tokenSecrets,
@@ -82,6 +89,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     cookieName,
   };
   const app = createApp(options);
+  observeRequests(app, { metrics, tracing });
   const requests = countRequests(app);
   registerHealth(app, options.db, closing.signal);
   app.register(async (instance) => publicApi(instance, context, authorize));
@@ -93,6 +101,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     secretCipher: options.secretCipher,
     tokenSecrets,
     closing: closing.signal,
+    metrics,
+    tracing,
     workspaces: options.config.workspaces,
     ...(options.workerTimings === undefined ? {} : { timings: options.workerTimings }),
   });
@@ -159,7 +169,7 @@ function createApp({ logger, config }: ControlPlaneOptions): FastifyInstance {
       { part: "control-plane" },
       { redact: ["req.headers.authorization", "req.headers.cookie"] },
     ),
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "request_id" }),
     genReqId: () => uuidv7(),
     bodyLimit: maxUploadBytes,
     exposeHeadRoutes: false,

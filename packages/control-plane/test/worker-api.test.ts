@@ -24,6 +24,7 @@ import {
   startTestDatabase,
   type TestDatabase,
 } from "@helmr/store/testing";
+import { createControlMetrics, noTracing, unreadRegistry } from "@helmr/telemetry";
 import Fastify, { type FastifyInstance } from "fastify";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -44,7 +45,8 @@ beforeAll(async () => {
   app = Fastify();
   const tokenSecrets = createTokenSecrets(Buffer.alloc(32, 9), "http://127.0.0.1");
   const options = { db: database.db, bus, secretCipher, tokenSecrets, closing: closing.signal, prefix: "/w" };
-  await app.register(workerRoutes, options);
+  const metrics = createControlMetrics(unreadRegistry());
+  await app.register(workerRoutes, { ...options, metrics, tracing: noTracing });
 });
 afterAll(async () => {
   closing.abort();

@@ -11,6 +11,7 @@ export { makeFolder } from "./make-folder.ts";
 export { redisOptions } from "./redis.ts";
 export { listenForStop } from "./signals.ts";
 export { failOnStart, logLevel, startLogger } from "./start.ts";
+export { tracingVariables } from "./tracing-variables.ts";
 export {
   count,
   duration,

@@ -365,6 +365,7 @@ export interface RunsTable {
   api_version: string;
   sdk_version: Nullable<string>;
   cli_version: Nullable<string>;
+  trace_context: Nullable<string>;
   created_at: DefaultTimestamp;
   updated_at: DefaultTimestamp;
   started_at: NullableTimestamp;

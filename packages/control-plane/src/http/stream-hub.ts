@@ -17,6 +17,7 @@ import type { Actor } from "@helmr/store";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { RateLimitedError } from "../limits/rate-limiter.ts";
 import { answered } from "./handlers.ts";
+import { noteStream } from "./observe.ts";
 import { slowPollMs, WakeUp } from "./wake-up.ts";
 
 export interface Frame {
@@ -71,6 +72,8 @@ export interface StreamLimits {
   readonly maxStreamsPerActor: number;
   /** E3. Default a minute. */
   readonly maxStalledMs?: number;
+  /** Told how many streams are open, whenever that changes. */
+  readonly onCount?: (open: number) => void;
 }
 
 export class StreamHub {
@@ -93,11 +96,14 @@ export class StreamHub {
     this.#requireRoom();
     const ended = this.#countActor(call.actor);
     call.reply.hijack();
+    noteStream(call.request);
     const running = this.#run(call, source).finally(() => {
       this.#open.delete(running);
+      this.#limits.onCount?.(this.#open.size);
       ended();
     });
     this.#open.add(running);
+    this.#limits.onCount?.(this.#open.size);
     await running;
     return answered;
   }

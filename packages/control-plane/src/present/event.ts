@@ -1,7 +1,7 @@
 /** Rows of events as the wire shows them (contract 6.1, 9.3), and pages of them. */
-import { createHash } from "node:crypto";
 import type { Event, EventPage } from "@helmr/api";
 import type { DeploymentEventRow, RunEventRow } from "@helmr/store";
+import { leaseTrace, runTrace, type TraceContext, traceparentOf } from "@helmr/telemetry";
 
 export function presentRunEvent(row: RunEventRow): Event {
   return {
@@ -10,7 +10,11 @@ export function presentRunEvent(row: RunEventRow): Event {
     ...(row.run_lease_id === null ? {} : { run_lease_id: row.run_lease_id }),
     ...(row.attempt_id === null ? {} : { attempt_id: row.attempt_id }),
     ...(row.attempt_number === null ? {} : { attempt_number: row.attempt_number }),
-    trace: traceOf(row.run_id, row.attempt_id ?? row.run_id),
+    trace: traceOf(
+      row.run_lease_id === null
+        ? runTrace(row.run_id, row.trace_context)
+        : leaseTrace(row.run_id, row.trace_context, row.run_lease_id),
+    ),
     ...sharedFields(row),
     redaction_class: row.redaction_class,
     attributes: row.redaction_class === "sensitive" ? { redacted: true } : row.attributes,
@@ -21,7 +25,7 @@ export function presentDeploymentEvent(deploymentId: string, row: DeploymentEven
   return {
     id: String(row.seq),
     deployment_id: deploymentId,
-    trace: traceOf(deploymentId, deploymentId),
+    trace: traceOf(runTrace(deploymentId, null)),
     ...sharedFields(row),
     redaction_class: "none",
     attributes: row.attributes,
@@ -40,11 +44,9 @@ function sharedFields(row: RunEventRow | DeploymentEventRow) {
   };
 }
 
-/** W3C trace context: a run (deployment) is a trace, an attempt a span; both follow from their ids. */
-function traceOf(traceSource: string, spanSource: string): Event["trace"] {
-  const traceId = traceSource.replaceAll("-", "");
-  const spanId = createHash("sha256").update(spanSource).digest("hex").slice(0, 16);
-  return { trace_id: traceId, span_id: spanId, traceparent: `00-${traceId}-${spanId}-01` };
+/** A run belongs to the trace of who started it; a lease of it is a span there. Deployments are traces of their own. */
+function traceOf(trace: TraceContext): Event["trace"] {
+  return { trace_id: trace.traceId, span_id: trace.spanId, traceparent: traceparentOf(trace) };
 }
 
 /** A page of `limit` from rows read with one more: `next_cursor` only when that one was there. */

@@ -1,5 +1,6 @@
 /** From environment variables to what the control plane takes; every problem at once. */
 import { type ArtifactStoreConfig, artifactStoreConfig, readConfig, toAddress } from "@helmr/process";
+import type { TracingConfig } from "@helmr/telemetry";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
 import { createMailer, type MailerConfig } from "../email/mailer.ts";
@@ -11,6 +12,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface ControlConfig {
   readonly databaseUrl: string;
   readonly listen: ReturnType<typeof toAddress>;
+  readonly tracing: TracingConfig;
   readonly metricsListen: ReturnType<typeof toAddress> | undefined;
   readonly artifactStore: ArtifactStoreConfig;
   readonly secretKeys: SecretKeys;
@@ -37,6 +39,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     listen: toAddress(values.HELMR_LISTEN),
     metricsListen: values.HELMR_METRICS_LISTEN,
     artifactStore: artifactStoreConfig(values),
+    tracing: values,
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),
     workerBootstrapToken: values.HELMR_WORKER_BOOTSTRAP_TOKEN,

@@ -16,7 +16,7 @@ import {
   type SecretCipher,
   secretKeyCounts,
 } from "@helmr/store";
-import { startTelemetry } from "@helmr/telemetry";
+import { createControlMetrics, startTelemetry, watchDatabase } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import { createControlPlane } from "../control-plane.ts";
 import { createMailer } from "../email/mailer.ts";
@@ -32,6 +32,7 @@ export async function serve(environment: Environment): Promise<void> {
   const telemetry = await startTelemetry({
     service: "helmr-control",
     listen: config.metricsListen,
+    tracing: config.tracing,
     logger,
   });
   cleanup.defer(() => telemetry.close());
@@ -42,6 +43,7 @@ export async function serve(environment: Environment): Promise<void> {
     onConnectionError: (error) => logger.warn({ reason: error.message }, "a database connection was lost"),
   });
   cleanup.defer(() => db.close());
+  watchDatabase(telemetry.registry, () => db.poolState());
   const { newer } = await requireUsableSchema(db);
   if (newer.length > 0)
     logger.info({ newer }, "the schema is a later version's, which this version goes on with");
@@ -65,6 +67,8 @@ export async function serve(environment: Environment): Promise<void> {
     workerTimings: timingsOfLease(config.workerLeaseMs),
     mailer,
     logger,
+    metrics: createControlMetrics(telemetry.registry),
+    tracing: telemetry.tracing,
   });
   cleanup.defer(() => controlPlane.close());
   const url = await controlPlane.listen(config.listen);

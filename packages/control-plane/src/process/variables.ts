@@ -12,6 +12,7 @@ import {
   redisUrl,
   scheduleJitter,
   tokenOf,
+  tracingVariables,
   urlOf,
   workspaceIdleStop,
   workspaceLostAfter,
@@ -133,6 +134,7 @@ export const controlVariables = {
   HELMR_OIDC_CLIENT_ID: z.string().optional().describe("client of that provider"),
   HELMR_OIDC_CLIENT_SECRET: z.string().optional().describe("its secret"),
   HELMR_OIDC_DISPLAY_NAME: z.string().optional().describe("on the sign-in button; else the issuer's host"),
+  ...tracingVariables,
 } as const;
 
 /** What `migrate` and `secrets reencrypt` need of them. */

@@ -14,6 +14,7 @@ import type { FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { tellWork } from "../hints.ts";
 import type { Handlers } from "../http/handlers.ts";
+import { spanOf } from "../http/observe.ts";
 import { slowPollMs, WakeUp } from "../http/wake-up.ts";
 import { presentStart } from "../present/session.ts";
 import { found } from "./found.ts";
@@ -26,6 +27,7 @@ const maxWaitSeconds = 300;
 export function startHandlers(context: Context): Pick<Handlers, "startSession" | "startSessionAndWait"> {
   const start = async (scope: ActingScope, body: SessionStartRequest, request: FastifyRequest) => {
     const started = await startSession(context.db, scope, startOf(body, request));
+    spanOf(request).set({ "helmr.run_id": started.run.id, "helmr.session_id": started.session.id });
     if (!started.cached) tellWork(context.bus);
     return started;
   };
@@ -107,6 +109,7 @@ function startOf(body: SessionStartRequest, request: FastifyRequest): StartSessi
     idempotencyKeyTtlMs: (keyTtl === undefined ? undefined : parseDurationMs(keyTtl)) ?? defaultKeyTtlMs,
     expiresAt: body.expires_at === undefined ? undefined : new Date(body.expires_at),
     workspaceId: body.workspace_id,
+    traceContext: spanOf(request).traceparent,
     apiVersion,
     sdkVersion: versionHeader(request, "helmr-sdk-version"),
     cliVersion: versionHeader(request, "helmr-cli-version") ?? versionHeader(request, "helmr-client-version"),

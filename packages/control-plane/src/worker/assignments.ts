@@ -23,7 +23,9 @@ import {
   SecretCipherError,
   type TaskDefinition,
 } from "@helmr/store";
+import type { ControlMetrics } from "@helmr/telemetry";
 import { tellRun } from "../hints.ts";
+import { observeResumed } from "./observe.ts";
 
 /** Definitions never change; the oldest goes first. A large one takes about 20 KiB. */
 const maxDefinitions = 500;
@@ -32,12 +34,14 @@ export class Assignments {
   readonly #db: Database;
   readonly #cipher: SecretCipher;
   readonly #bus: LiveBus;
+  readonly #metrics: ControlMetrics;
   readonly #definitions = new Map<string, TaskDefinition>();
 
-  constructor(db: Database, cipher: SecretCipher, bus: LiveBus) {
+  constructor(db: Database, cipher: SecretCipher, bus: LiveBus, metrics: ControlMetrics) {
     this.#db = db;
     this.#cipher = cipher;
     this.#bus = bus;
+    this.#metrics = metrics;
   }
 
   /** Assignments of the claimed runs; one that cannot be made ends its run, with the reason, and is left out. */
@@ -76,6 +80,7 @@ export class Assignments {
     }
     const resume = await readResume(this.#db, run.id);
     if (resume === undefined) throw new Error("a run was claimed to resume and has no checkpoint");
+    observeResumed({ metrics: this.#metrics }, resume);
     return assignment(run, definition, values, resume);
   }
 
@@ -147,6 +152,7 @@ function assignment(
     sandbox: definition.sandbox,
     payload_json: run.payload,
     metadata_json: run.metadata,
+    ...(run.trace_context === null ? {} : { traceparent: run.trace_context }),
     max_duration_seconds: run.max_duration_seconds,
     active_ms: run.active_ms,
     workspace_is_here: run.workspace_is_here,

@@ -8,6 +8,7 @@ import type {
   StartInput,
   StartResult,
 } from "@helmr/store";
+import type { ControlMetrics, Tracing } from "@helmr/telemetry";
 import type { TokenSecrets } from "../tokens.ts";
 import type { WorkspaceSettings } from "../workspace-settings.ts";
 import type { Assignments } from "./assignments.ts";
@@ -48,6 +49,8 @@ export interface WorkerContext {
   readonly db: Database;
   readonly bus: LiveBus;
   readonly cipher: SecretCipher;
+  readonly metrics: ControlMetrics;
+  readonly tracing: Tracing;
   readonly authentication: WorkerAuthentication;
   readonly assignments: Assignments;
   readonly tokenSecrets: TokenSecrets;

@@ -11,6 +11,7 @@ import {
   startRuns,
   workTopic,
 } from "@helmr/store";
+import type { ControlMetrics, Tracing } from "@helmr/telemetry";
 import type { FastifyPluginAsync } from "fastify";
 import { tellWork } from "../hints.ts";
 import type { TokenSecrets } from "../tokens.ts";
@@ -36,6 +37,8 @@ export interface WorkerRoutesOptions {
   readonly bus: LiveBus;
   readonly secretCipher: SecretCipher;
   readonly tokenSecrets: TokenSecrets;
+  readonly metrics: ControlMetrics;
+  readonly tracing: Tracing;
   /** Default: leases of 30 s. */
   readonly timings?: Partial<WorkerTimings>;
   readonly workspaces?: Partial<WorkspaceSettings> | undefined;
@@ -45,14 +48,16 @@ export interface WorkerRoutesOptions {
 
 /** Register with `{ prefix: "/api/worker/v1" }`. Has its own JSON parser and error answers. */
 export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app, options) => {
-  const { db, bus, secretCipher: cipher, closing } = options;
+  const { db, bus, secretCipher: cipher, closing, metrics, tracing } = options;
   const context: WorkerContext = {
     db,
     bus,
     cipher,
     closing,
+    metrics,
+    tracing,
     authentication: new WorkerAuthentication(db),
-    assignments: new Assignments(db, cipher, bus),
+    assignments: new Assignments(db, cipher, bus, metrics),
     tokenSecrets: options.tokenSecrets,
     // One of each at a time: what comes meanwhile is the next batch. Measured in docs/decisions/0004-run-queue.md.
     starts: new Batcher({ run: (inputs) => startRuns(db, inputs), maxBatch: 100, concurrency: 1 }),

@@ -32,6 +32,7 @@ import { tellDeployment, tellRun, tellWork } from "../hints.ts";
 import { buildAssignment, materializationAssignment } from "./assignments.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost, WorkerApiError } from "./errors.ts";
+import { observeAppended, observeLeased } from "./observe.ts";
 import { requestSignal } from "./request-signal.ts";
 
 /** Contract 1.1: worker log routes. */
@@ -73,6 +74,7 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
     const appended = await appendToRun(context.db, { ...lease, fencing: body.fencing, items });
     if (appended === undefined) throw leaseLost();
     tellRun(context.bus, appended.runId);
+    observeAppended(context, items);
     return { acknowledged: appended.acknowledged };
   });
 
@@ -148,6 +150,7 @@ async function takeWork(
     await bindRunCopies(context.db, workerInstanceId);
     context.bus.publish(`workspaces:${workerInstanceId}`);
   }
+  observeLeased(context, claimed);
   const runs = await context.assignments.forRuns(workerInstanceId, claimed);
   if (runs.length === 0 && builds.length === 0 && copies.length === 0) return undefined;
   return {

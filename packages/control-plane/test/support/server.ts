@@ -14,6 +14,7 @@ import {
   seedMember,
   startTestDatabase,
 } from "@helmr/store/testing";
+import type { ControlMetrics, Tracing } from "@helmr/telemetry";
 import { pino } from "pino";
 
 export interface Answer {
@@ -55,11 +56,18 @@ export interface RequestOptions {
 
 export interface TestServerOptions extends Partial<ControlPlaneConfig> {
   readonly mailer?: Mailer;
+  readonly metrics?: ControlMetrics;
+  readonly tracing?: Tracing;
 }
 
 const publicUrl = "http://127.0.0.1";
 
-export async function startTestServer({ mailer, ...config }: TestServerOptions = {}): Promise<TestServer> {
+export async function startTestServer({
+  mailer,
+  metrics,
+  tracing,
+  ...config
+}: TestServerOptions = {}): Promise<TestServer> {
   const database = await startTestDatabase();
   const { db } = database;
   const folder = await mkdtemp(join(tmpdir(), "helmr-control-plane-"));
@@ -73,6 +81,8 @@ export async function startTestServer({ mailer, ...config }: TestServerOptions =
     authSecret: Buffer.alloc(32, 9),
     config: { publicUrl, ...config },
     ...(mailer && { mailer }),
+    ...(metrics && { metrics }),
+    ...(tracing && { tracing }),
     logger: pino({ level: process.env.HELMR_TEST_LOG ?? "silent" }),
   });
   const url = await controlPlane.listen({ host: "127.0.0.1", port: 0 });

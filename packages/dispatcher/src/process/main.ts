@@ -28,6 +28,7 @@ async function run(): Promise<void> {
   const telemetry = await startTelemetry({
     service: "helmr-dispatcher",
     listen: config.HELMR_METRICS_LISTEN,
+    tracing: config,
     logger,
   });
   cleanup.defer(() => telemetry.close());

@@ -9,6 +9,7 @@ import {
   postgresUrl,
   redisUrl,
   scheduleJitter,
+  tracingVariables,
   type Values,
   workspaceIdleStop,
   workspaceLostAfter,
@@ -57,6 +58,7 @@ export const dispatcherVariables = {
     "from the end of a session until it is removed, with its runs and streams",
   ),
   HELMR_LOG_LEVEL: logLevel,
+  ...tracingVariables,
 } as const;
 
 /** What does not go together. */

@@ -58,6 +58,10 @@ export interface ClaimedRun {
   /** JSON texts. */
   readonly payload: string;
   readonly metadata: string;
+  readonly queue_name: string;
+  /** Since it could be leased. */
+  readonly waited_seconds: number;
+  readonly trace_context: string | null;
 }
 
 const maxClaim = 100;

@@ -39,6 +39,8 @@ export interface CreateRunInput {
   readonly ttl?: string | undefined;
   /** Names only, for the event. */
   readonly secretNames?: readonly string[] | undefined;
+  /** A traceparent: what becomes of the run belongs to that trace. */
+  readonly traceContext?: string | undefined;
   readonly apiVersion: string;
   readonly sdkVersion?: string | undefined;
   readonly cliVersion?: string | undefined;
@@ -69,17 +71,17 @@ const insertRuns = statement<{ environmentId: string; projectId: string; inputs:
         workspace_id uuid, schedule_id uuid, task_id text, turn_index integer, previous_run_id uuid, reason text, queue_name text,
         concurrency_key text, priority integer, payload text, metadata jsonb, tags text[], retry_policy jsonb,
         max_duration_seconds integer, ttl text, ttl_ms double precision, api_version text, sdk_version text,
-        cli_version text, events jsonb)
+        cli_version text, trace_context text, events jsonb)
     ), created as (
       insert into runs (id, environment_id, project_id, session_id, deployment_id, deployment_task_id,
         deployment_version, workspace_id, schedule_id, task_id, turn_index, previous_run_id, reason, status, execution_status,
         queue_name, concurrency_key, limited, priority, payload, metadata, tags, retry_policy, max_duration_seconds,
-        ttl, ttl_expires_at, event_seq, api_version, sdk_version, cli_version)
+        ttl, ttl_expires_at, event_seq, api_version, sdk_version, cli_version, trace_context)
       select i.id, ${p("environmentId")}::uuid, ${p("projectId")}::uuid, i.session_id, i.deployment_id, i.deployment_task_id,
         i.deployment_version, i.workspace_id, i.schedule_id, i.task_id, i.turn_index, i.previous_run_id, i.reason, 'queued', 'queued',
         i.queue_name, i.concurrency_key, q.concurrency_limit is not null, i.priority, i.payload::json, i.metadata,
         i.tags, i.retry_policy, i.max_duration_seconds, i.ttl, now() + i.ttl_ms * interval '1 millisecond', 1,
-        i.api_version, i.sdk_version, i.cli_version
+        i.api_version, i.sdk_version, i.cli_version, i.trace_context
       from input i
       left join queues q on q.environment_id = ${p("environmentId")}::uuid and q.name = i.queue_name
       returning *
@@ -118,6 +120,7 @@ function inputRow(input: CreateRunInput): Record<string, unknown> {
     api_version: input.apiVersion,
     sdk_version: input.sdkVersion ?? null,
     cli_version: input.cliVersion ?? null,
+    trace_context: input.traceContext ?? null,
     events: [eventValue({ kind: "run.created", attributes: createdAttributes(input) })],
   };
 }
@@ -137,5 +140,6 @@ function createdAttributes(input: CreateRunInput): Record<string, unknown> {
     tags: input.tags ?? [],
     reason: input.reason ?? "initial",
     cause: input.cause ?? { type: "api" },
+    ...(input.traceContext === undefined ? {} : { trace_id: input.traceContext.slice(3, 35) }),
   };
 }

@@ -45,7 +45,7 @@ import type { RunStatus, RunsTable } from "../schema.ts";
 /** A run as readers see it. The payload (up to the request limit of 128 MiB) is read on its own. */
 export type RunRow = Omit<
   Selectable<RunsTable>,
-  "payload" | "limited" | "lane_key" | "append_number" | "schedule_id" | "events_removed_at"
+  "payload" | "limited" | "lane_key" | "append_number" | "schedule_id" | "events_removed_at" | "trace_context"
 >;
 
 /** A run whose lease is lost that often is failed instead of queued again: it may be what kills its workers. */

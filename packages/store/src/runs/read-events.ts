@@ -16,6 +16,8 @@ export interface RunEventRow {
   readonly message: string;
   readonly redaction_class: string;
   readonly attributes: Record<string, unknown>;
+  /** Of its run. */
+  readonly trace_context: string | null;
   readonly occurred_at: Date;
   readonly at: Date;
 }
@@ -48,7 +50,7 @@ export async function listRunEvents(
   page: Page,
 ): Promise<RunEventRow[]> {
   const { rows } = await sql<RunEventRow>`
-    select * from (
+    select e.*, r.trace_context from (
       (select run_id, seq, run_lease_id, attempt_id, attempt_number, category, severity, source, kind, message,
          redaction_class, attributes, occurred_at, at
        from run_events where run_id = ${runId} and seq > ${page.after}::bigint order by seq limit ${page.limit}::integer)
@@ -57,7 +59,9 @@ export async function listRunEvents(
          'log.' || stream, 'none',
          jsonb_build_object('stream', stream, 'bytes', octet_length(content), 'observed_seq', observed_seq), occurred_at, at
        from run_logs where run_id = ${runId} and seq > ${page.after}::bigint order by seq limit ${page.limit}::integer)
-    ) e where ${ofScope(scope, runId)} order by seq limit ${page.limit}::integer`.execute(db);
+    ) e join runs r on r.id = ${runId} and r.environment_id = ${scope.environmentId} order by seq limit ${page.limit}::integer`.execute(
+    db,
+  );
   return rows;
 }
 

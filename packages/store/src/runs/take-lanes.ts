@@ -95,7 +95,8 @@ function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedR
     select claimed.id, claimed.environment_id, claimed.project_id, session_id, deployment_id, deployment_task_id,
       deployment_version, workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id,
       active_ms, coalesce(w.is_here, false) as workspace_is_here, w.is_dirty as workspace_is_dirty, w.state as workspace_state, w.current_version_id as base_version_id,
-      w.manifest_digest as base_manifest_digest, payload, metadata::text, ${commitSoon}
+      w.manifest_digest as base_manifest_digest, payload, metadata::text,
+      queue_name, extract(epoch from now() - available_at)::float8 as waited_seconds, trace_context, ${commitSoon}
     from claimed cross join lateral (
       select w.state, w.worker_instance_id = ${p("workerInstanceId")} and w.dirty_state <> 'dirty_state_lost' as is_here,
         w.dirty_state <> 'clean' as is_dirty, w.current_version_id,

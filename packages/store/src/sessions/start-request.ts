@@ -24,6 +24,8 @@ export interface StartSession {
   readonly workspaceId?: string | undefined;
   /** When a schedule starts it: what the run's first event and the run itself say of that. */
   readonly schedule?: { readonly id: string; readonly timestamp: string } | undefined;
+  /** A traceparent; not part of the fingerprint. */
+  readonly traceContext?: string | undefined;
   readonly apiVersion: string;
   readonly sdkVersion?: string | undefined;
   readonly cliVersion?: string | undefined;
@@ -110,6 +112,7 @@ export function chooseSettings(facts: StartFacts, request: StartSession): RunSet
           }),
       apiVersion: request.apiVersion,
       ...(request.sdkVersion === undefined ? {} : { sdkVersion: request.sdkVersion }),
+      traceContext: request.traceContext,
       ...(request.cliVersion === undefined ? {} : { cliVersion: request.cliVersion }),
     },
   };

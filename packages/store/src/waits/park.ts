@@ -131,6 +131,8 @@ export interface Resume {
     readonly status: WaitStatus;
     /** JSON text. */
     readonly result: string | null;
+    /** Since it began. */
+    readonly waitedSeconds: number;
   };
 }
 
@@ -147,9 +149,11 @@ export async function readResume(db: Queryable, runId: string): Promise<Resume |
     number: number;
     status: WaitStatus;
     result: string | null;
+    waited_seconds: number;
   }>`
     select k.id, k.manifest, k.artifact_digest, k.size_bytes, k.workspace_version_id,
-      v.manifest_digest as workspace_manifest_digest, w.id as wait_id, w.number, w.status, w.result
+      v.manifest_digest as workspace_manifest_digest, w.id as wait_id, w.number, w.status, w.result,
+      extract(epoch from now() - w.created_at)::float8 as waited_seconds
     from run_checkpoints k join run_waits w on w.id = k.wait_id
     left join workspace_versions v on v.id = k.workspace_version_id where k.run_id = ${runId}`.execute(db);
   const row = rows[0];
@@ -162,7 +166,13 @@ export async function readResume(db: Queryable, runId: string): Promise<Resume |
     sizeBytes: row.size_bytes,
     workspaceVersion:
       versionId === null || manifestDigest === null ? undefined : { id: versionId, manifestDigest },
-    wait: { id: row.wait_id, number: row.number, status: row.status, result: row.result },
+    wait: {
+      id: row.wait_id,
+      number: row.number,
+      status: row.status,
+      result: row.result,
+      waitedSeconds: row.waited_seconds,
+    },
   };
 }
 

@@ -31,6 +31,7 @@ async function run(): Promise<void> {
   const telemetry = await startTelemetry({
     service: "helmr-worker",
     listen: config.HELMR_METRICS_LISTEN,
+    tracing: config,
     logger,
   });
   cleanup.defer(() => telemetry.close());

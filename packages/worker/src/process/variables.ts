@@ -1,6 +1,13 @@
 /** The environment variables of `helmr-worker`. */
 import { isAbsolute } from "node:path";
-import { artifactStoreVariables, logLevel, metricsListen, tokenOf, urlOf } from "@helmr/process";
+import {
+  artifactStoreVariables,
+  logLevel,
+  metricsListen,
+  tokenOf,
+  tracingVariables,
+  urlOf,
+} from "@helmr/process";
 import { z } from "zod";
 
 const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
@@ -52,4 +59,5 @@ export const workerVariables = {
     .describe("live copies of workspaces beside the runs, each in a guest; default as many as runs"),
   HELMR_METRICS_LISTEN: metricsListen,
   HELMR_LOG_LEVEL: logLevel,
+  ...tracingVariables,
 } as const;
