@@ -25,6 +25,8 @@ import { cpuSeconds, startProgram, treesOf } from "./processes.ts";
 export interface ClusterOptions {
   readonly controlPlanes: number;
   readonly dispatchers: number;
+  /** Further variables of the control planes. */
+  readonly control?: Readonly<Record<string, string>>;
 }
 
 export interface Cluster extends AsyncDisposable {
@@ -63,7 +65,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
 async function startParts(
   parts: AsyncDisposableStack,
-  { controlPlanes, dispatchers }: ClusterOptions,
+  { controlPlanes, dispatchers, control: variables }: ClusterOptions,
 ): Promise<Omit<Cluster, typeof Symbol.asyncDispose>> {
   const folder = await mkdtemp(join(tmpdir(), "helmr-bench-cluster-"));
   parts.defer(() => rm(folder, { recursive: true, force: true }));
@@ -91,6 +93,7 @@ async function startParts(
     HELMR_LISTEN: "127.0.0.1:0",
     HELMR_SECRET_ENCRYPTION_KEY: key(),
     HELMR_AUTH_SECRET: key(),
+    ...variables,
   };
   const urls: string[] = [];
   const pids = {

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { benchApi } from "./api.ts";
 import { benchAuth } from "./auth.ts";
+import { benchCosts } from "./costs.ts";
 import { benchDispatch } from "./dispatch.ts";
 import { releaseAll, releaseOnSignals } from "./leftovers.ts";
 import { benchLogs } from "./logs.ts";
@@ -25,6 +26,7 @@ const groups: Readonly<Record<string, readonly ((options: BenchOptions) => Promi
   lifecycle: [benchLifecycle],
   queue: [benchQueue],
   dispatch: [benchDispatch],
+  costs: [benchCosts],
   logs: [benchLogs],
   api: [benchApi],
   auth: [benchAuth],
