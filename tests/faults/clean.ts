@@ -57,6 +57,11 @@ export function mountsOf(folder: string): string[] {
     .filter((point) => point.startsWith(`${folder}/`));
 }
 
+/** Deepest first. */
+function unmountAll(folder: string): void {
+  for (const point of mountsOf(folder).sort().reverse()) output("umount", "--lazy", point);
+}
+
 export interface NetworkParts {
   readonly namespaces: readonly string[];
   readonly links: readonly string[];
@@ -96,12 +101,15 @@ export async function cleanUp(folder: string): Promise<string[]> {
     if (Date.now() > deadline) break;
     await sleep(50);
   }
-  for (const point of mountsOf(folder).sort().reverse()) output("umount", "--lazy", point);
+  unmountAll(folder);
   const { namespaces, links, tables } = networkOf(tags);
   for (const name of namespaces) output("ip", "netns", "delete", name);
   for (const name of links) output("ip", "link", "delete", name);
   for (const name of tables) output("nft", "delete", "table", "inet", name);
-  for (const tag of tags) rmSync(`${owners}/${tag}`, { recursive: true, force: true });
+  for (const tag of tags) {
+    unmountAll(`${owners}/${tag}`);
+    rmSync(`${owners}/${tag}`, { recursive: true, force: true });
+  }
   return remainsOf(folder, tags);
 }
 

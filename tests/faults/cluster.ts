@@ -14,9 +14,10 @@ import { type SeededEnvironment, seedEnvironment } from "@helmr/store/testing";
 import { ensureRuntime } from "../../packages/dev/src/runtime/index.ts";
 import { cleanUp, tagsOf } from "./clean.ts";
 import { Line } from "./line.ts";
+import { FolderStore, type ObjectStore, S3Store } from "./object-stores.ts";
 import { Part } from "./part.ts";
-import { type LineName, leaseMs, lines, type PartName, parts } from "./plan.ts";
-import { FolderStore, Postgres, Redis } from "./servers.ts";
+import { type LineName, leaseMs, lines, type PartName, type Plan, parts } from "./plan.ts";
+import { Postgres, Redis } from "./servers.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -24,6 +25,7 @@ export interface ClusterOptions {
   /** An empty folder of this cluster alone; short, because sockets lie in it. */
   readonly folder: string;
   readonly parkAfterSeconds: number;
+  readonly store: Plan["store"];
 }
 
 export class Cluster {
@@ -32,11 +34,11 @@ export class Cluster {
   readonly parts = new Map<PartName, Part>();
   readonly lines = new Map<LineName, Line>();
   readonly redis: Redis;
-  readonly store: FolderStore;
   readonly clockFile: string;
   readonly #options: ClusterOptions;
   readonly #reaper: ReturnType<typeof startReaper>;
   #postgres: Postgres | undefined;
+  #store: ObjectStore | undefined;
   #db: Database | undefined;
   #environment: SeededEnvironment | undefined;
   #apiKey = "";
@@ -47,13 +49,17 @@ export class Cluster {
     this.logsDir = join(options.folder, "logs");
     this.clockFile = join(options.folder, "clock");
     this.redis = new Redis(options.folder);
-    this.store = new FolderStore(join(options.folder, "store"));
     this.#reaper = startReaper(options.folder);
   }
 
   get postgres(): Postgres {
     if (this.#postgres === undefined) throw new Error("the cluster is not started");
     return this.#postgres;
+  }
+
+  get store(): ObjectStore {
+    if (this.#store === undefined) throw new Error("the cluster is not started");
+    return this.#store;
   }
 
   /** Of the driver: over the server's socket, past all lines. */
@@ -89,7 +95,8 @@ export class Cluster {
     const runtime = await ensureRuntime();
     await mkdir(this.logsDir, { recursive: true });
     await writeFile(this.clockFile, "0");
-    await this.store.start();
+    this.#store = await this.#makeStore();
+    await this.#store.start();
     this.#postgres = await Postgres.start(join(this.folder, "postgres"));
     this.#db = openDatabase({
       url: this.#postgres.url,
@@ -121,10 +128,19 @@ export class Cluster {
     await withoutFail(this.#db?.close());
     await Promise.all([...this.lines.values()].map((line) => withoutFail(line.stop())));
     await withoutFail(this.redis.down());
+    await withoutFail(this.#store?.stop());
     await withoutFail(this.#postgres?.stop());
     const left = await cleanUp(this.folder);
     this.#reaper.dismiss();
     return left;
+  }
+
+  async #makeStore(): Promise<ObjectStore> {
+    const dir = join(this.folder, "store");
+    if (this.#options.store === "file") return new FolderStore(dir);
+    const { port, release } = await holdPort();
+    await release();
+    return new S3Store(dir, port);
   }
 
   async #startLines(): Promise<void> {
@@ -148,7 +164,10 @@ export class Cluster {
   #farEnds(name: LineName) {
     if (name.endsWith(">postgres")) return [{ path: this.postgres.socketPath }];
     if (name.endsWith(">redis")) return [{ path: this.redis.socketPath }];
-    return this.#controlPorts.map((port) => ({ port, host: "127.0.0.1" }));
+    const host = "127.0.0.1";
+    if (name.endsWith(">store"))
+      return this.store.port === undefined ? [] : [{ port: this.store.port, host }];
+    return this.#controlPorts.map((port) => ({ port, host }));
   }
 
   #urlOf(name: LineName): string {
@@ -159,7 +178,6 @@ export class Cluster {
     const bootstrap = randomBytes(32).toString("hex");
     const key = () => randomBytes(32).toString("base64");
     const shared = {
-      HELMR_CAS_URI: this.store.uri,
       HELMR_LOG_LEVEL: process.env.HELMR_LOG_LEVEL ?? "info",
       HELMR_SCHEDULE_JITTER: "0s",
       HELMR_WORKSPACE_IDLE_STOP: "15s",
@@ -183,7 +201,6 @@ export class Cluster {
     };
     const extraCa = process.env.NODE_EXTRA_CA_CERTS;
     const worker = {
-      HELMR_CAS_URI: this.store.uri,
       HELMR_LOG_LEVEL: shared.HELMR_LOG_LEVEL,
       HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrap,
       HELMR_CHECKPOINT_ENCRYPTION_KEY: key(),
@@ -237,7 +254,7 @@ export class Cluster {
       // Names the folder on the command line, by which what is left of it is found (clean.ts).
       nodeArgs: [`--diagnostic-dir=${this.logsDir}`],
       args: kind === "control" ? ["serve"] : [],
-      variables,
+      variables: { ...variables, ...this.store.variables(this.line(`${name}>store`).port) },
       readyText: new RegExp(`helmr-${kind} is ready`),
       logFile: join(this.logsDir, `${name}.log`),
     });

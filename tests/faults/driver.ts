@@ -52,17 +52,19 @@ export async function runPlan(plan: Plan, options: DriverOptions): Promise<Outco
   await chmod(folder, 0o711); // PostgreSQL is another user
   const journal = new Journal(options.echo);
   const seen = new Seen();
-  const cluster = new Cluster({ folder, parkAfterSeconds: 1 });
+  const cluster = new Cluster({ folder, parkAfterSeconds: 1, store: plan.store });
+  const giveUp = new AbortController();
   let facts: Facts | undefined;
   let violations: Violation[];
   try {
-    facts = await drive(cluster, plan, { ...options, journal, seen });
+    facts = await drive(cluster, plan, { ...options, journal, seen, giveUp });
     violations = checkAll(facts);
   } catch (error) {
     options.signal.throwIfAborted();
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     violations = [{ number: "F0", text: `the harness could not go on: ${text}` }];
   } finally {
+    giveUp.abort();
     const left = await cluster.stop();
     for (const what of left) journal.note(`could not be removed: ${what}`);
   }
@@ -77,13 +79,14 @@ export async function runPlan(plan: Plan, options: DriverOptions): Promise<Outco
 interface Drive extends DriverOptions {
   readonly journal: Journal;
   readonly seen: Seen;
+  /** Ends operations that are still under way. */
+  readonly giveUp: AbortController;
 }
 
 async function drive(cluster: Cluster, plan: Plan, options: Drive): Promise<Facts> {
-  const { journal, seen, signal, settleMs } = options;
+  const { journal, seen, signal, giveUp, settleMs } = options;
   journal.note(`seed ${plan.seed}: ${plan.operations.length} operations, ${plan.faults.length} faults`);
   await cluster.start();
-  const giveUp = new AbortController();
   const world: World = {
     client: cluster.client(),
     access: cluster.access,
@@ -169,7 +172,7 @@ async function quiet(cluster: Cluster, limitMs: number, signal: AbortSignal): Pr
 }
 
 const nothingElse = {
-  objects: { referenced: [], stored: [], staged: [] },
+  objects: { referenced: [], stored: [] },
   remains: [],
   ownEnds: [],
   seen: new Seen(),
@@ -187,14 +190,10 @@ function isOfWorkers(what: string, cluster: Cluster): boolean {
 async function collected(cluster: Cluster, limitMs: number, signal: AbortSignal): Promise<Facts["objects"]> {
   const deadline = Date.now() + limitMs;
   for (;;) {
-    const [referenced, stored, staged] = await Promise.all([
-      readReferenced(cluster.db),
-      cluster.store.stored(),
-      cluster.store.staged(),
-    ]);
+    const [referenced, stored] = await Promise.all([readReferenced(cluster.db), cluster.store.stored()]);
     const isSame =
       new Set(referenced).size === stored.length && stored.every((digest) => referenced.includes(digest));
-    if (isSame || Date.now() > deadline) return { referenced, stored, staged };
+    if (isSame || Date.now() > deadline) return { referenced, stored };
     await sleep(quietPollMs, undefined, { signal });
   }
 }

@@ -1,7 +1,7 @@
 /** What is kept of a run that violated something: the plan, the logs of all processes, the database's rows. */
 import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Facts } from "./facts.ts";
 import type { Violation } from "./invariants/index.ts";
 import type { Journal } from "./journal.ts";
@@ -18,7 +18,10 @@ export interface Evidence {
 /** The folder it lies in. */
 export async function keepEvidence(evidence: Evidence): Promise<string> {
   const { plan, violations, journal, logsDir, facts } = evidence;
-  const dir = await mkdtemp(join(tmpdir(), "helmr-faults-evidence-"));
+  // The folder of a run of all tests goes at its end.
+  const { HELMR_TEST_ROOT: testRoot } = process.env;
+  const place = testRoot === undefined ? tmpdir() : dirname(testRoot);
+  const dir = await mkdtemp(join(place, "helmr-faults-evidence-"));
   const write = (name: string, text: string) => writeFile(join(dir, name), `${text}\n`);
   await write("plan.json", JSON.stringify(plan, null, 2));
   await write("violations.txt", violations.map(({ number, text }) => `${number} ${text}`).join("\n"));

@@ -90,7 +90,6 @@ export interface Facts {
   readonly objects: {
     readonly referenced: readonly string[];
     readonly stored: readonly string[];
-    readonly staged: readonly string[];
   };
   /** Processes, mounts and parts of the network that are there though their owner has stopped. */
   readonly remains: readonly string[];
@@ -111,7 +110,7 @@ export function noFacts(): Facts {
     tokens: [],
     schedules: [],
     limits: [],
-    objects: { referenced: [], stored: [], staged: [] },
+    objects: { referenced: [], stored: [] },
     remains: [],
     ownEnds: [],
     seen: new Seen(),

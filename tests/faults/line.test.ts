@@ -1,5 +1,8 @@
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Line } from "./line.ts";
 
@@ -29,8 +32,8 @@ afterEach(async () => {
   server.close();
 });
 
-async function dial() {
-  const socket = connect(line.port, "127.0.0.1");
+async function dial(to = line) {
+  const socket = connect(to.port, "127.0.0.1");
   let heard = "";
   let broken = false;
   socket.on("data", (data) => {
@@ -60,6 +63,27 @@ test("carries bytes, and cuts", async () => {
   const next = await dial();
   next.say("b");
   await next.hears("b");
+});
+
+test("cuts a far end on a unix socket", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "line-"));
+  const path = join(folder, "s");
+  const local = createServer((socket) => {
+    sockets.push(socket);
+    socket.pipe(socket);
+  });
+  local.listen(path);
+  await once(local, "listening");
+  const other = new Line(() => [{ path }]);
+  await other.start();
+  const caller = await dial(other);
+  caller.say("a");
+  await caller.hears("a");
+  other.cut();
+  await caller.breaks();
+  await other.stop();
+  local.close();
+  await rm(folder, { recursive: true });
 });
 
 test("refused: what there was breaks, what comes breaks, until it is open", async () => {

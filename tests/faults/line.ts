@@ -65,7 +65,7 @@ export class Line {
   cut(): void {
     for (const { near, far } of this.#connections) {
       near.resetAndDestroy();
-      far?.resetAndDestroy();
+      far?.destroy(); // may be a unix socket, which knows no reset
     }
     this.#connections.clear();
   }

@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --minutes N] [--seed S] [--plan FILE] [--faults kill,freeze]`: breaks a cluster while clients use it
+ * `npm run test:faults [-- --minutes N] [--seed S] [--plan FILE] [--store s3] [--faults kill,freeze]`: breaks a cluster while clients use it
  * (docs/testing-faults.md). Prints the seed first; exit code 1 when something that must be true is not.
  */
 import { randomInt } from "node:crypto";
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     plan: { type: "string" },
     faults: { type: "string" },
+    store: { type: "string", default: "file" },
     "every-ms": { type: "string", default: "1500" },
     "fault-every-ms": { type: "string", default: "6000" },
     quiet: { type: "boolean", default: false },
@@ -33,7 +34,7 @@ async function choosePlan(): Promise<Plan> {
   return makePlan({
     seed: values.seed ?? String(randomInt(2 ** 32)),
     durationMs: Math.round(positive(values.minutes, "minutes") * 60_000),
-    store: "file",
+    store: values.store === "s3" ? "s3" : "file",
     everyMs: positive(values["every-ms"], "every-ms"),
     faultEveryMs: positive(values["fault-every-ms"], "fault-every-ms"),
     faultKinds: values.faults === undefined ? undefined : (values.faults.split(",") as FaultKind[]),

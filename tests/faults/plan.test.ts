@@ -59,7 +59,7 @@ test("a long plan has every kind of operation, and every kind of fault that its 
     new Set(makePlan({ ...long, store }).faults.map(({ kind }) => kind));
   expect(new Set(makePlan(long).operations.map(({ kind }) => kind)).size).toBe(10);
   expect(kinds("file").size).toBe(11);
-  expect(kinds("s3").size).toBe(12);
+  expect(kinds("s3").size).toBe(13);
 });
 
 test("only the kinds of faults that are asked for", () => {

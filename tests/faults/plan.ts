@@ -22,11 +22,13 @@ export const parts = [...controls, ...dispatchers, ...workers] as const;
 export type PartName = (typeof parts)[number];
 
 /** Who is at one end of a line, and what at the other. */
-export const lines = [
+const folderLines = [
   "clients>control",
   ...workers.map((name) => `${name}>control` as const),
   ...[...controls, ...dispatchers].flatMap((name) => [`${name}>postgres` as const, `${name}>redis` as const]),
 ] as const;
+/** A folder has none to it. */
+export const lines = [...folderLines, ...parts.map((name) => `${name}>store` as const)] as const;
 export type LineName = (typeof lines)[number];
 
 const at = z.int().nonnegative();
@@ -48,7 +50,12 @@ export type ClockFault = z.infer<typeof clockFault>;
 export const faultSchema = z.discriminatedUnion("kind", [
   partFault,
   lineFault,
-  z.object({ at, forMs, kind: z.enum(["store-full", "store-slow"]), target: z.literal("store") }),
+  z.object({
+    at,
+    forMs,
+    kind: z.enum(["store-full", "store-slow", "store-down"]),
+    target: z.literal("store"),
+  }),
   z.object({ at, forMs, kind: z.enum(["redis-flush", "redis-kill"]), target: z.literal("redis") }),
   z.object({
     at,
@@ -120,6 +127,7 @@ const faultWeights: Readonly<Record<FaultKind, number>> = {
   silence: 8,
   "store-full": 5,
   "store-slow": 5,
+  "store-down": 4,
   "redis-flush": 6,
   "redis-kill": 4,
   "postgres-fast": 4,
@@ -130,7 +138,7 @@ const faultWeights: Readonly<Record<FaultKind, number>> = {
 /** What an object store of each kind can be made to do (faults/store.ts). */
 export const storeFaults: Readonly<Record<Plan["store"], readonly FaultKind[]>> = {
   file: ["store-full"],
-  s3: ["store-slow", "store-full"],
+  s3: ["store-slow", "store-full", "store-down"],
 };
 
 /** P1 to P4. */
@@ -145,6 +153,7 @@ export function makePlan({ seed, durationMs, store, everyMs, faultEveryMs, fault
       durationMs,
       faultEveryMs,
       kinds: kindsOf(store, faultKinds),
+      lines: store === "s3" ? lines : folderLines,
     }),
   };
 }
@@ -214,9 +223,11 @@ interface FaultOptions {
   readonly durationMs: number;
   readonly faultEveryMs: number;
   readonly kinds: readonly FaultKind[];
+  readonly lines: readonly LineName[];
 }
 
-function planFaults(random: Random, { durationMs, faultEveryMs, kinds }: FaultOptions): Fault[] {
+function planFaults(random: Random, options: FaultOptions): Fault[] {
+  const { durationMs, faultEveryMs, kinds } = options;
   const faults: Fault[] = [];
   if (kinds.length === 0) return faults;
   const weights = Object.fromEntries(kinds.map((kind) => [kind, faultWeights[kind]]));
@@ -224,7 +235,7 @@ function planFaults(random: Random, { durationMs, faultEveryMs, kinds }: FaultOp
   const freeFrom = new Map<string, number>();
   let when = random.int(1_000, Math.max(1_000, Math.min(5_000, durationMs / 4)));
   while (when < durationMs) {
-    const fault = planFault(random, random.weighted(weights) as FaultKind, when);
+    const fault = planFault(random, random.weighted(weights) as FaultKind, when, options.lines);
     const together = faults.filter((other) => other.at + other.forMs > when).length;
     const isFree = (freeFrom.get(fault.target) ?? 0) <= when;
     if (isFree && together < maxTogether && when + fault.forMs <= durationMs) {
@@ -236,7 +247,7 @@ function planFaults(random: Random, { durationMs, faultEveryMs, kinds }: FaultOp
   return faults;
 }
 
-function planFault(random: Random, kind: FaultKind, when: number): Fault {
+function planFault(random: Random, kind: FaultKind, when: number, among: readonly LineName[]): Fault {
   const head = { at: when };
   switch (kind) {
     case "kill":
@@ -248,12 +259,13 @@ function planFault(random: Random, kind: FaultKind, when: number): Fault {
       return { ...head, forMs: random.int(least, leaseMs + 6_000), kind, target };
     }
     case "cut":
-      return { ...head, forMs: 0, kind, target: random.pick(lines) };
+      return { ...head, forMs: 0, kind, target: random.pick(among) };
     case "refuse":
     case "silence":
-      return { ...head, forMs: random.int(500, leaseMs + 4_000), kind, target: random.pick(lines) };
+      return { ...head, forMs: random.int(500, leaseMs + 4_000), kind, target: random.pick(among) };
     case "store-full":
     case "store-slow":
+    case "store-down":
       return { ...head, forMs: random.int(2_000, 10_000), kind, target: "store" };
     case "redis-flush":
       return { ...head, forMs: 0, kind, target: "redis" };

@@ -1,14 +1,11 @@
-/** The servers that Helmr stands on, to be broken: PostgreSQL, Redis, and a folder of bounded size as object store. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+/** The servers that Helmr stands on, to be broken: PostgreSQL and Redis. The object store: object-stores.ts. */
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readdir, rm, statfs, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "@helmr/store";
 
-const run = promisify(execFile);
 const limitMs = 60_000;
 
 export class Postgres {
@@ -109,54 +106,6 @@ export class Redis {
       socket.once("data", (data) => end(data.toString()));
       socket.once("error", () => end(undefined));
     });
-  }
-}
-
-/** On a file system of its own, so that it can be full while the machine's disk is not. */
-export class FolderStore {
-  readonly dir: string;
-
-  constructor(dir: string) {
-    this.dir = dir;
-  }
-
-  get uri(): string {
-    return `file://${this.dir}`;
-  }
-
-  async start(): Promise<void> {
-    await mkdir(this.dir, { recursive: true });
-    await run("mount", ["-t", "tmpfs", "-o", "size=1g,mode=0700", "helmr-faults", this.dir]);
-  }
-
-  async fill(): Promise<void> {
-    const { bavail, bsize } = await statfs(this.dir);
-    await run("fallocate", ["-l", String(bavail * bsize), join(this.dir, "filler")]).catch(() => undefined);
-    // What others wrote meanwhile may have left it short: the rest, a piece at a time.
-    await writeFile(join(this.dir, "filler.rest"), Buffer.alloc(2 ** 20)).catch(() => undefined);
-  }
-
-  async empty(): Promise<void> {
-    for (const name of ["filler", "filler.rest"]) await rm(join(this.dir, name), { force: true });
-  }
-
-  /** The digests of everything that is stored. */
-  async stored(): Promise<string[]> {
-    const found: string[] = [];
-    const root = join(this.dir, "sha256");
-    for (const prefix of await readdir(root).catch(() => [])) {
-      for (const name of await readdir(join(root, prefix))) found.push(`sha256:${name}`);
-    }
-    return found;
-  }
-
-  /** Of writes that nobody ended; a start removes them a day later. */
-  async staged(): Promise<string[]> {
-    return await readdir(join(this.dir, "staging")).catch(() => []);
-  }
-
-  async stop(): Promise<void> {
-    await run("umount", [this.dir]).catch(() => run("umount", ["--lazy", this.dir]));
   }
 }
 

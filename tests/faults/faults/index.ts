@@ -5,7 +5,7 @@ import { clockStep } from "./clock.ts";
 import { cut, refuse, silence } from "./lines.ts";
 import { freeze, kill } from "./processes.ts";
 import { postgresDown, redisFlush, redisKill } from "./servers.ts";
-import { storeFull, storeSlow } from "./store.ts";
+import { storeDown, storeFull, storeSlow } from "./store.ts";
 
 export interface Breaker<F extends Fault = Fault> {
   begin(cluster: Cluster, fault: F): Promise<void> | void;
@@ -22,6 +22,7 @@ export const breakers: Readonly<Record<FaultKind, Breaker>> = {
   silence,
   "store-full": storeFull,
   "store-slow": storeSlow,
+  "store-down": storeDown,
   "redis-flush": redisFlush,
   "redis-kill": redisKill,
   "postgres-fast": postgresDown("fast"),

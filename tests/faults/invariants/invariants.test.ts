@@ -306,7 +306,7 @@ test("F7: more leases than the limit, as seen or as recorded", () => {
 
 test("F8: what is left on the machine, what nobody needs, what is missing", () => {
   expectOnly({ ...plain(), remains: ["mount /x"] }, "F8", /left behind: mount/);
-  const objects = { referenced: ["a", "b"], stored: ["b", "c"], staged: [] };
+  const objects = { referenced: ["a", "b"], stored: ["b", "c"] };
   expectOnly({ ...plain(), objects }, "F8", /1 objects that nothing refers to: c/);
   expectOnly({ ...plain(), objects }, "F8", /1 objects that are referred to and not stored: a/);
 });
