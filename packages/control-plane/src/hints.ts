@@ -3,7 +3,6 @@ import type { LiveBus } from "@helmr/coordination";
 import {
   type CancelledRun,
   type CommandTarget,
-  defaultWorkerGroupId,
   type EndedMaterialization,
   type MaterializationRow,
   type RequestedMaterialization,
@@ -12,7 +11,7 @@ import {
 } from "@helmr/store";
 
 /** Work of the group is queued, or a place in a lane or a workspace became free. */
-export function tellWork(bus: LiveBus, workerGroupId: string = defaultWorkerGroupId): void {
+export function tellWork(bus: LiveBus, workerGroupId: string): void {
   bus.publish(workTopic(workerGroupId));
 }
 
@@ -26,9 +25,9 @@ export function tellDeployment(bus: LiveBus, deploymentId: string): void {
 
 /** Waits that ended: the worker that holds the run, or any worker when it is queued to resume. */
 export function tellResolved(bus: LiveBus, waits: readonly ResolvedWait[]): void {
-  for (const { runId, workerInstanceId } of waits) {
+  for (const { runId, workerInstanceId, workerGroupId } of waits) {
     tellRun(bus, runId);
-    if (workerInstanceId === null) tellWork(bus);
+    if (workerInstanceId === null) tellWork(bus, workerGroupId);
     else bus.publish(`waits:${workerInstanceId}`);
   }
 }
@@ -47,9 +46,12 @@ export function tellCancelled(bus: LiveBus, runs: readonly CancelledRun[]): void
 /** A live copy was asked for, or is another than before: its worker, or those that may take it or its run. */
 export function tellMaterialization(
   bus: LiveBus,
-  { worker_instance_id: worker }: Pick<MaterializationRow, "worker_instance_id">,
+  {
+    worker_instance_id: worker,
+    worker_group_id: workerGroupId,
+  }: Pick<MaterializationRow, "worker_instance_id" | "worker_group_id">,
 ): void {
-  if (worker === null) tellWork(bus);
+  if (worker === null) tellWork(bus, workerGroupId);
   else bus.publish(`workspaces:${worker}`);
 }
 
@@ -66,7 +68,7 @@ export function tellEnded(bus: LiveBus, ended: EndedMaterialization | undefined)
   for (const id of ended.requestIds) bus.publish(`workspace-request:${id}`);
   if (ended.workerInstanceId !== null) bus.publish(`workspaces:${ended.workerInstanceId}`);
   // A run may wait for the workspace.
-  tellWork(bus);
+  tellWork(bus, ended.workerGroupId);
 }
 
 /** Output or a new state. */

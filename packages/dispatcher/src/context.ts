@@ -103,6 +103,3 @@ export const defaultIntervals: DispatcherIntervals = {
 
 /** Rows of one page: a few milliseconds of locks. */
 export const pageSize = 100;
-
-/** Until worker groups can be chosen there is one. */
-export const workTopic = "work:default";

@@ -1,7 +1,8 @@
 /** Leases of workers that are out of touch end: their runs and builds are queued again, or failed. */
 import { expireBuildLeases, expireLeases, markGoneWorkers } from "@helmr/store";
-import { type DispatcherContext, pageSize, workTopic } from "./context.ts";
+import { type DispatcherContext, pageSize } from "./context.ts";
 import type { Loop } from "./loop.ts";
+import { tellWork } from "./work-hints.ts";
 
 export function expireLeasesLoop(context: DispatcherContext, intervalMs: number): Loop {
   const { db, bus, logger } = context;
@@ -22,7 +23,7 @@ export function expireLeasesLoop(context: DispatcherContext, intervalMs: number)
         logger.warn({ deploymentId, requeued }, "a build lost its worker");
       }
       // Also for those not queued again: a place in a lane, or a workspace, is free.
-      if (runs.length > 0 || builds.length > 0) bus.publish(workTopic);
+      tellWork(bus, [...runs, ...builds]);
       count(goneWorkers.length + runs.length + builds.length);
       return runs.length === pageSize || builds.length === pageSize;
     },

@@ -1,7 +1,8 @@
 /** Waits whose time has come end: timers are complete, the others have timed out. Workers do it for the runs they hold. */
 import { expireWaits } from "@helmr/store";
-import { type DispatcherContext, pageSize, workTopic } from "./context.ts";
+import { type DispatcherContext, pageSize } from "./context.ts";
 import type { Loop } from "./loop.ts";
+import { tellWork } from "./work-hints.ts";
 
 export function expireWaitsLoop({ db, bus }: DispatcherContext, intervalMs: number): Loop {
   return {
@@ -13,7 +14,10 @@ export function expireWaitsLoop({ db, bus }: DispatcherContext, intervalMs: numb
         bus.publish(`run:${runId}`);
         if (workerInstanceId !== null) bus.publish(`waits:${workerInstanceId}`);
       }
-      if (waits.some((wait) => wait.workerInstanceId === null)) bus.publish(workTopic);
+      tellWork(
+        bus,
+        waits.filter((wait) => wait.workerInstanceId === null),
+      );
       count(waits.length);
       return waits.length === pageSize;
     },

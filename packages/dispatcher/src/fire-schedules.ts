@@ -4,8 +4,8 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ApiError } from "@helmr/api";
-import { type ClaimedFire, type FireOutcome, failFire, fireSchedule } from "@helmr/store";
-import { type DispatcherContext, workTopic } from "./context.ts";
+import { type ClaimedFire, type FireOutcome, failFire, fireSchedule, workTopic } from "@helmr/store";
+import type { DispatcherContext } from "./context.ts";
 
 /** When each schedule is to be looked at again, by its id; a schedule that is missing has nothing planned, or is another's. */
 export async function fireAll(
@@ -18,7 +18,8 @@ export async function fireAll(
     for (let fire = waiting.shift(); fire !== undefined; fire = waiting.shift()) {
       const outcome = await fireOne(context, fire);
       measure(context, fire, outcome);
-      if (outcome.status === "fired") context.bus.publish(workTopic);
+      if (outcome.status === "fired" && outcome.workerGroupId !== undefined)
+        context.bus.publish(workTopic(outcome.workerGroupId));
       if (outcome.status !== "superseded" && outcome.dueAt !== null) next.set(fire.id, outcome.dueAt);
     }
   };

@@ -22,8 +22,7 @@ import {
   finishRuns,
   getRun,
   getSession,
-  hasDueRuns,
-  hasQueuedBuilds,
+  listGroupsWithWork,
   listRunEvents,
   listRunLogChunks,
   listRuns,
@@ -52,6 +51,7 @@ const stored = 100_000;
 /** Read whole is fine: they do not grow with runs. */
 const smallTables = new Set([
   "worker_instances",
+  "worker_groups",
   "queues",
   "paused_queues",
   "worker_groups",
@@ -168,8 +168,7 @@ async function serve(): Promise<void> {
   await expireSessions(db, 100);
   await sweepIdempotencyKeys(db, 100);
   await sampleWork(db);
-  await hasDueRuns(db);
-  await hasQueuedBuilds(db);
+  await listGroupsWithWork(db);
   await claimBuilds(db, { workerInstanceId: worker, limit: 1, leaseDurationMs: 30_000 });
   await expireBuildLeases(db, { limit: 100 });
   await markGoneWorkers(db);

@@ -46,12 +46,13 @@ import {
 const compatibility = "gvisor test x64";
 let database: TestDatabase;
 let scope: ActingScope;
+let workerGroupId: string;
 let workers: [string, string];
 let task: SeededTask;
 beforeAll(async () => {
   database = await startTestDatabase();
   const environment = await seedEnvironment(database.db);
-  ({ scope } = environment);
+  ({ scope, workerGroupId } = environment);
   const capabilities = { checkpoint_compatibility: compatibility };
   workers = [
     await seedWorker(database.db, environment.workerGroupId, capabilities),
@@ -139,7 +140,7 @@ describe("a wait of a run that has its guest", () => {
       "completed",
     ]);
     expect(answers.flatMap((answer) => answer.resolved)).toEqual([
-      { waitId: made.id, runId: run.runId, workerInstanceId: run.workerInstanceId },
+      { waitId: made.id, runId: run.runId, workerInstanceId: run.workerInstanceId, workerGroupId },
     ]);
     expect(await stateOf(run)).toBe("running/running");
     expect(await finish(run)).toBe("accepted");
@@ -231,7 +232,7 @@ describe("parking", () => {
       await claimRuns(database.db, { workerInstanceId: workers[1], limit: 5, leaseDurationMs: 1000 }),
     ).toEqual([]);
     const { resolved } = await completeToken(database.db, scope, id, { dataJson: '"yes"' });
-    expect(resolved).toEqual([{ waitId: made.id, runId: run.runId, workerInstanceId: null }]);
+    expect(resolved).toEqual([{ waitId: made.id, runId: run.runId, workerInstanceId: null, workerGroupId }]);
     expect(await stateOf(run)).toBe("queued/resume_queued");
     const again = await lease(workers[1]);
     expect(again.claimed).toMatchObject({
@@ -466,10 +467,8 @@ describe("input", () => {
     expect((await send(run, 2))?.continuation).toBe("duplicate");
     await finish(run);
     expect(
-      (await Promise.all([1, 2, 3].map(() => continueSessions(database.db, { limit: 10 })))).reduce(
-        (a, b) => a + b,
-      ),
-    ).toBe(1);
+      (await Promise.all([1, 2, 3].map(() => continueSessions(database.db, { limit: 10 })))).flat(),
+    ).toHaveLength(1);
     const next = await lease();
     expect(await getRun(database.db, scope, next.runId)).toMatchObject({
       turn_index: 1,

@@ -46,7 +46,7 @@ export function deploymentHandlers(context: Context): DeploymentHandlers {
       const { deployment, created } = await receiveDeployment(context, scope, request);
       if (created) {
         tellDeployment(bus, deployment.id);
-        tellWork(bus);
+        tellWork(bus, deployment.worker_group_id);
       }
       return { status: 201, body: presentDeployment(deployment, []) };
     },
@@ -93,7 +93,7 @@ export function deploymentHandlers(context: Context): DeploymentHandlers {
         scheduleTiming(context.config),
       );
       const promoted = found(row, "deployment");
-      tellWork(bus);
+      tellWork(bus, promoted.worker_group_id);
       return { status: 200, body: presentDeployment(promoted, null) };
     },
   };

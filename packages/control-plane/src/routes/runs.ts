@@ -59,7 +59,7 @@ export function runHandlers(context: Context): RunHandlers {
       };
       const result = found(await cancelRun(db, scope, params.runID, request), "run");
       tellCancelled(bus, [{ runId: result.run.id, workerInstanceId: result.workerInstanceId }]);
-      if (isTerminal(result.run.status)) tellWork(bus);
+      if (isTerminal(result.run.status)) tellWork(bus, result.run.worker_group_id);
       return {
         status: 200,
         body: { run: await presentRunNow(db, result.run), operation: presentOperation(result.operation) },

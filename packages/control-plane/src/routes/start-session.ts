@@ -28,7 +28,7 @@ export function startHandlers(context: Context): Pick<Handlers, "startSession" |
   const start = async (scope: ActingScope, body: SessionStartRequest, request: FastifyRequest) => {
     const started = await startSession(context.db, scope, startOf(body, request));
     spanOf(request).set({ "helmr.run_id": started.run.id, "helmr.session_id": started.session.id });
-    if (!started.cached) tellWork(context.bus);
+    if (!started.cached) tellWork(context.bus, started.run.worker_group_id);
     return started;
   };
   const presentStartNow = async (started: StartedSession) => ({

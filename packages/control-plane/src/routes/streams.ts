@@ -127,7 +127,7 @@ function tell(
 ): { readonly status: 201; readonly body: StreamAppend } {
   tellStream(bus, appended.record.stream_id);
   tellResolved(bus, appended.resolved);
-  if (appended.continuation === "created") tellWork(bus);
+  if (appended.workerGroupId !== undefined) tellWork(bus, appended.workerGroupId);
   return { status: 201, body: presentAppend(appended) };
 }
 

@@ -70,7 +70,11 @@ export const workerRoutes: FastifyPluginAsync<WorkerRoutesOptions> = async (app,
     workspaces: workspaceSettings(options.workspaces),
     gates: new WorkGates(
       (workerGroupId) =>
-        new WorkGate({ bus, topic: workTopic(workerGroupId), hasDueWork: () => hasDueWork(db) }),
+        new WorkGate({
+          bus,
+          topic: workTopic(workerGroupId),
+          hasDueWork: () => hasDueWork(db, workerGroupId),
+        }),
     ),
   };
   app.removeAllContentTypeParsers();
@@ -99,8 +103,9 @@ async function finishAndContinue(
 ): Promise<FinishResult[]> {
   const results = await finishRuns(db, inputs);
   const sessionIds = results.flatMap((result) => (result.status === "accepted" ? [result.sessionId] : []));
-  if (sessionIds.length > 0 && (await continueSessions(db, { limit: sessionIds.length, sessionIds })) > 0) {
-    tellWork(bus);
+  if (sessionIds.length > 0) {
+    const groups = await continueSessions(db, { limit: sessionIds.length, sessionIds });
+    for (const workerGroupId of new Set(groups)) tellWork(bus, workerGroupId);
   }
   return results;
 }

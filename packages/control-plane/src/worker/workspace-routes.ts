@@ -23,7 +23,7 @@ import {
 } from "@helmr/store";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { tellEnded, tellExecs, tellMaterialization } from "../hints.ts";
+import { tellEnded, tellExecs } from "../hints.ts";
 import { WakeUp } from "../http/wake-up.ts";
 import type { WorkerContext } from "./context.ts";
 import { leaseLost } from "./errors.ts";
@@ -61,7 +61,7 @@ export function workspaceRoutes(app: FastifyInstance, context: WorkerContext): v
     const started = await startMaterialization(db, { ...ref, fencing, idleStopMs });
     if (started === undefined) throw leaseLost();
     // Commands were kept until now.
-    tellMaterialization(bus, { worker_instance_id: ref.workerInstanceId });
+    bus.publish(`workspaces:${ref.workerInstanceId}`);
     bus.publish(`workspace:${started.workspace_id}`);
     return {};
   });
@@ -81,7 +81,7 @@ export function workspaceRoutes(app: FastifyInstance, context: WorkerContext): v
         await noteIdle(db, { workspaceId, idleStopMs: workspaces.idleStopMs });
         // A run may wait for the workspace.
         const stopped = await yieldToRuns(db, ref.workerInstanceId);
-        if (stopped.length > 0) tellMaterialization(bus, { worker_instance_id: ref.workerInstanceId });
+        if (stopped.length > 0) bus.publish(`workspaces:${ref.workerInstanceId}`);
       }
       return {
         acknowledged: appended.acknowledged,

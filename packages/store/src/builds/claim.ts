@@ -1,4 +1,4 @@
-/** claimBuilds: queued deployments, oldest first, get a lease each. */
+/** claimBuilds: queued deployments of the worker's group, oldest first, get a lease each. */
 import { sql } from "kysely";
 import { type Queryable, retryConflicts } from "../database.ts";
 import { insertDeploymentEvents } from "../events.ts";
@@ -20,7 +20,9 @@ export async function claimBuilds(db: Queryable, input: ClaimInput): Promise<Cla
   return await retryConflicts(async () => {
     const { rows } = await sql<ClaimedBuild>`
       with candidates as materialized (
-        select id from deployments where status = 'queued' order by created_at limit ${input.limit}::integer
+        select id from deployments where status = 'queued' and worker_group_id = (
+          select i.worker_group_id from worker_instances i where i.id = ${input.workerInstanceId} and i.state <> 'draining')
+        order by created_at limit ${input.limit}::integer
         for update skip locked
       ), claimed as (
         update deployments d set status = 'building', lease_id = gen_random_uuid(), fencing = fencing + 1,

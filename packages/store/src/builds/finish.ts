@@ -153,7 +153,8 @@ async function deploy(
   }
   await sql`update deployments set status = 'deployed', built_at = now(), deployed_at = now(), lease_id = null,
     lease_expires_at = null, error = null, catalog = ${jsonbText(catalog)}::jsonb,
-    build_manifest_digest = ${digest(sandboxes)}, deployment_manifest_digest = ${digest(catalog)}
+    build_manifest_digest = ${digest(sandboxes)}, deployment_manifest_digest = ${digest(catalog)},
+    architecture = (select i.capabilities->>'architecture' from worker_instances i where i.id = worker_instance_id)
     where id = ${build.id}`.execute(tx);
   await appendDeploymentEvents(tx, build.id, [
     ...(await foreignProject(tx, build.environment_id, catalog.project)),

@@ -8,18 +8,18 @@ import type { BuildRef, LockedBuild } from "./lifecycle.ts";
 export async function expireBuildLeases(
   db: Queryable,
   { limit, workerInstanceId }: { limit: number; workerInstanceId?: string },
-): Promise<(BuildRef & { readonly requeued: boolean })[]> {
+): Promise<(BuildRef & { readonly workerGroupId: string; readonly requeued: boolean })[]> {
   const isOver =
     workerInstanceId === undefined
       ? sql`lease_expires_at <= now()`
       : sql`worker_instance_id = ${workerInstanceId}`;
   return await transaction(db, async (tx) => {
-    const { rows } = await sql<LockedBuild>`
-      select id, environment_id, build_attempt, append_number, event_seq from deployments
+    const { rows } = await sql<LockedBuild & { worker_group_id: string }>`
+      select id, environment_id, worker_group_id, build_attempt, append_number, event_seq from deployments
       where lease_id is not null and ${isOver} order by id limit ${limit}::integer for update skip locked`.execute(
       tx,
     );
-    const swept: (BuildRef & { requeued: boolean })[] = [];
+    const swept: (BuildRef & { workerGroupId: string; requeued: boolean })[] = [];
     for (const build of rows) {
       const requeued = await failOrRequeue(tx, build, {
         status: "failed",
@@ -27,15 +27,9 @@ export async function expireBuildLeases(
         message: "the worker that built it is out of touch",
         retryable: true,
       });
-      swept.push({ deploymentId: build.id, environmentId: build.environment_id, requeued });
+      const { id: deploymentId, environment_id: environmentId, worker_group_id: workerGroupId } = build;
+      swept.push({ deploymentId, environmentId, workerGroupId, requeued });
     }
     return swept;
   });
-}
-
-/** Whether a build waits for a worker. */
-export async function hasQueuedBuilds(db: Queryable): Promise<boolean> {
-  const { rows } = await sql<{ due: boolean }>`
-    select exists (select from deployments where status = 'queued') as due`.execute(db);
-  return rows[0]?.due ?? false;
 }

@@ -74,6 +74,8 @@ export async function createDeployment(
         cli_version: deployment.cliVersion ?? null,
         bundle_format_version: deployment.bundleFormatVersion,
         worker_protocol_version: deployment.workerProtocolVersion,
+        // G2 of ../worker-groups/lifecycle.ts
+        worker_group_id: sql<string>`(select worker_group_id from environments where id = ${scope.environmentId})`,
       })
       .execute();
     await recordScopeAudit(tx, scope, {

@@ -18,6 +18,7 @@ export interface DeploymentRow {
   readonly cli_version: string | null;
   readonly bundle_format_version: number;
   readonly worker_protocol_version: string;
+  readonly worker_group_id: string;
   readonly build_manifest_digest: string | null;
   readonly deployment_manifest_digest: string | null;
   readonly error: Record<string, unknown> | null;
@@ -31,7 +32,7 @@ export interface DeploymentRow {
 /** All but the catalog, which can be large and nobody lists. */
 export const deploymentColumns: RawBuilder<unknown> = sql`d.id, d.environment_id, d.project_id, d.version, d.status,
   d.content_hash, d.source_digest, d.source_size_bytes, d.api_version, d.sdk_version, d.cli_version,
-  d.bundle_format_version, d.worker_protocol_version, d.build_manifest_digest, d.deployment_manifest_digest, d.error,
+  d.bundle_format_version, d.worker_protocol_version, d.worker_group_id, d.build_manifest_digest, d.deployment_manifest_digest, d.error,
   d.created_at, d.building_at, d.built_at, d.deployed_at, d.failed_at`;
 
 export async function getDeployment(

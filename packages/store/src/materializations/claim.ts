@@ -11,7 +11,19 @@
  *                                re-check of the changed run fails
  */
 import { sql } from "kysely";
-import { type Queryable, type Tx, transaction } from "../database.ts";
+import { type Queryable, retryConflicts, type Tx, transaction } from "../database.ts";
+import {
+  ClaimLostError,
+  claimLost,
+  countClaim,
+  fitsOffer,
+  fittingTogether,
+  isClaimLost,
+  noneWhenLost,
+  type OfferSql,
+  offerSql,
+  readOffer,
+} from "../workers/capacity.ts";
 import { activeRun, hasSandbox } from "./lifecycle.ts";
 
 export interface ClaimMaterializations {
@@ -48,26 +60,30 @@ export async function claimMaterializations(
   input: ClaimMaterializations,
 ): Promise<ClaimedMaterialization[]> {
   if (input.limit <= 0) return [];
-  const { rows: waiting } = await candidates(input).execute(db);
-  if (waiting.length === 0) return [];
-  return await transaction(db, async (tx) => {
-    const workspaceIds = await lockFree(
-      tx,
-      waiting.map((row) => row.workspace_id),
-    );
-    if (workspaceIds.length === 0) return [];
-    return await take(tx, input, workspaceIds);
-  });
+  return await retryConflicts(async () => {
+    const offer = await readOffer(db, input.workerInstanceId);
+    if (offer === undefined || offer.freeSlots === 0) return [];
+    const { rows: waiting } = await candidates(input, offerSql(offer)).execute(db);
+    if (waiting.length === 0) return [];
+    return await transaction(db, async (tx) => {
+      const workspaceIds = await lockFree(
+        tx,
+        waiting.map((row) => row.workspace_id),
+      );
+      if (workspaceIds.length === 0) return [];
+      return await take(tx, input, offerSql(offer), workspaceIds);
+    });
+  }, isClaimLost).catch(noneWhenLost<ClaimedMaterialization>);
 }
 
 /**
  * Unsaved files keep a workspace at its worker while that one lives. A copy whose sandbox is gone is nobody's: it fails
  * (expireMaterializations).
  */
-function candidates({ workerInstanceId, limit }: ClaimMaterializations) {
+function candidates({ workerInstanceId, limit }: ClaimMaterializations, offer: OfferSql) {
   return sql<{ workspace_id: string }>`
     select m.workspace_id from workspace_materializations m join workspaces w on w.id = m.workspace_id
-    where m.state = 'requested' and ${hasSandbox}
+    where m.state = 'requested' and ${fitsOffer("m", offer)} and ${hasSandbox}
       and (m.claim_attempt = 0 or m.updated_at <= now() - m.claim_attempt * interval '1 second')
       and (w.worker_instance_id is null or w.worker_instance_id = ${workerInstanceId}
         or (select i.state from worker_instances i where i.id = w.worker_instance_id) <> 'active'
@@ -98,18 +114,23 @@ async function lockFree(tx: Tx, workspaceIds: readonly string[]): Promise<string
 async function take(
   tx: Tx,
   { workerInstanceId, lostAfterMs }: ClaimMaterializations,
+  offer: OfferSql,
   workspaceIds: readonly string[],
 ): Promise<ClaimedMaterialization[]> {
-  const { rows } = await sql<ClaimedMaterialization>`
+  const { rows } = await sql<{ is_lost: boolean } & (ClaimedMaterialization | { id: null })>`
     with free as materialized (
-      select m.id from workspace_materializations m where m.workspace_id = any (${workspaceIds}::uuid[])
-        and m.state = 'requested' and ${hasSandbox} order by m.id for update skip locked
+      select m.id, m.created_at, m.needs_cpu, m.needs_memory_mib, m.needs_disk_mib from workspace_materializations m
+      where m.workspace_id = any (${workspaceIds}::uuid[]) and m.state = 'requested' and ${fitsOffer("m", offer)}
+        and ${hasSandbox} order by m.id for update skip locked
+    ), chosen as materialized (${fittingTogether("free", sql`x.created_at, x.id`, offer)}
+    ), counted as (${countClaim(sql`${workerInstanceId}`, offer)}
     ), claimed as (
       update workspace_materializations m set state = 'materializing', worker_instance_id = ${workerInstanceId},
         lease_id = gen_random_uuid(), fencing_generation = m.fencing_generation + 1, claim_attempt = m.claim_attempt + 1,
         append_number = 0, last_heartbeat_at = now(), updated_at = now(), base_version_id = w.current_version_id,
         reservation_expires_at = now() + ${lostAfterMs}::float8 * interval '1 millisecond'
-      from workspaces w where w.id = m.workspace_id and m.id = any (array(select id from free))
+      from workspaces w where w.id = m.workspace_id and m.id = any (array(select id from chosen))
+        and exists (select from counted)
       returning m.*
     ), pinned as (
       update workspaces w set worker_instance_id = ${workerInstanceId}, updated_at = now(),
@@ -121,11 +142,13 @@ async function take(
       where r.workspace_id = any (array(select workspace_id from claimed)) and r.status = 'queued'
         and r.available_at <= clock_timestamp()
     )
+    select ${claimLost} as is_lost, q.* from (select 1) one left join (
     select c.id, c.environment_id, c.workspace_id, s.deployment_id, c.lease_id, c.fencing_generation as fencing,
       s.definition as sandbox, c.base_version_id, v.manifest_digest,
       coalesce(w.worker_instance_id = ${workerInstanceId} and w.dirty_state <> 'dirty_state_lost', false) as is_here,
       w.dirty_state <> 'clean' as is_dirty
     from claimed c join workspaces w on w.id = c.workspace_id join deployment_sandboxes s on s.id = c.deployment_sandbox_id
-    left join workspace_versions v on v.id = c.base_version_id order by c.created_at`.execute(tx);
-  return rows;
+    left join workspace_versions v on v.id = c.base_version_id order by c.created_at) q on true`.execute(tx);
+  if (rows[0]?.is_lost === true) throw new ClaimLostError();
+  return rows.filter((row): row is { is_lost: boolean } & ClaimedMaterialization => row.id !== null);
 }

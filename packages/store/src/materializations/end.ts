@@ -24,7 +24,7 @@ const lostMessage =
 /** End it; the caller tells whom the answer names, after the commit. */
 export async function endMaterialization(
   tx: Tx,
-  row: Pick<MaterializationRow, "id" | "workspace_id" | "run_id" | "worker_instance_id">,
+  row: Pick<MaterializationRow, "id" | "workspace_id" | "run_id" | "worker_instance_id" | "worker_group_id">,
   end: MaterializationEnd,
 ): Promise<EndedMaterialization> {
   const error = end.error ?? (end.state === "lost" ? { message: lostMessage } : undefined);
@@ -43,6 +43,7 @@ export async function endMaterialization(
     workspaceId: row.workspace_id,
     runId: row.run_id,
     workerInstanceId: row.worker_instance_id,
+    workerGroupId: row.worker_group_id,
     state: end.state,
     ...commands,
   };

@@ -57,6 +57,7 @@ export interface EndedMaterialization {
   readonly workspaceId: string;
   readonly runId: string | null;
   readonly workerInstanceId: string | null;
+  readonly workerGroupId: string;
   readonly state: "requested" | "stopped" | "failed" | "lost";
   readonly execIds: readonly string[];
   readonly ptyIds: readonly string[];

@@ -14,6 +14,7 @@ export interface HoldingRun {
   readonly lease_id: string | null;
   readonly fencing: number;
   readonly worker_instance_id: string | null;
+  readonly worker_group_id: string;
 }
 
 export interface LockedWorkspace {
@@ -76,7 +77,7 @@ async function lockWorkspace(
   workspaceId: string,
 ): Promise<LockedWorkspace | undefined> {
   const { rows: runs } = await sql<HoldingRun>`
-    select r.id, r.status, r.execution_status, r.lease_id, r.fencing, r.worker_instance_id from runs r
+    select r.id, r.status, r.execution_status, r.lease_id, r.fencing, r.worker_instance_id, r.worker_group_id from runs r
     where r.workspace_id = ${workspaceId} and r.environment_id = ${environmentId} and ${activeRun} for update`.execute(
     tx,
   );
@@ -91,7 +92,7 @@ async function lockWorkspace(
     for update`.execute(tx);
   const { rows: facts } = await sql<Nullable<HoldingRun> & { has_writer: boolean; is_run_overdue: boolean }>`
     select r.id, r.status, r.execution_status, r.lease_id, r.fencing, r.worker_instance_id,
-      not ${hasNoWriter} as has_writer, ${isRunOverdue} as is_run_overdue
+      r.worker_group_id, not ${hasNoWriter} as has_writer, ${isRunOverdue} as is_run_overdue
     from workspaces w left join runs r on r.workspace_id = w.id and ${activeRun} where w.id = ${workspaceId}`.execute(
     tx,
   );

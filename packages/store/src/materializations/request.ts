@@ -6,6 +6,7 @@ import type { Queryable, Tx } from "../database.ts";
 import { uuidv7 } from "../ids.ts";
 import type { ActingScope } from "../scope.ts";
 import { resumeForOperator } from "../waits/resume.ts";
+import { defaultWorkerGroupId } from "../worker-groups/lifecycle.ts";
 import { endMaterialization } from "./end.ts";
 import type { EndedMaterialization, MaterializationRow } from "./lifecycle.ts";
 import { type HoldingRun, inWorkspace, type LockedWorkspace } from "./lock.ts";
@@ -71,11 +72,17 @@ async function makeLive(
   const resumedRunId = run === undefined ? undefined : await resumeIfParked(tx, run);
   const { rows } = await sql<MaterializationRow>`
     insert into workspace_materializations as m (id, environment_id, project_id, workspace_id, deployment_sandbox_id,
-      base_version_id, run_id, worker_instance_id, lease_id, fencing_generation, state)
-    values (${uuidv7()}, ${workspace.environment_id}, ${workspace.project_id}, ${workspace.id},
-      ${workspace.deployment_sandbox_id}, ${workspace.current_version_id}, ${run?.id ?? null},
-      ${run?.lease_id == null ? null : run.worker_instance_id}, ${run?.lease_id ?? null},
-      ${run?.lease_id == null ? 0 : run.fencing}, ${stateFor(run)})
+      base_version_id, run_id, worker_instance_id, lease_id, fencing_generation, state, worker_group_id, needs_cpu,
+      needs_memory_mib, needs_disk_mib, needs_architecture)
+    select ${uuidv7()}::uuid, ${workspace.environment_id}::uuid, ${workspace.project_id}::uuid, ${workspace.id}::uuid,
+      ${workspace.deployment_sandbox_id}::uuid, ${workspace.current_version_id}::uuid, ${run?.id ?? null}::uuid,
+      ${run?.lease_id == null ? null : run.worker_instance_id}::uuid, ${run?.lease_id ?? null}::uuid,
+      ${run?.lease_id == null ? 0 : run.fencing}::bigint, ${stateFor(run)},
+      coalesce(${run?.worker_group_id ?? null}::uuid, d.worker_group_id, ${sql.lit(defaultWorkerGroupId)}::uuid), coalesce((n.resources->>'cpu')::integer, 0),
+      coalesce((n.resources->>'memory_mib')::bigint, 0), coalesce((n.resources->>'disk_mib')::bigint, 0), d.architecture
+    from (select 1) one left join deployment_sandboxes s on s.id = ${workspace.deployment_sandbox_id}
+    left join deployments d on d.id = s.deployment_id
+    left join lateral (select s.definition #> '{definition,resources}' as resources) n on true
     returning m.*`.execute(tx);
   const materialization = rows[0];
   if (materialization === undefined) throw new Error("the insert of a materialization returned no row");
@@ -104,6 +111,7 @@ export async function attachToRun(
   const resumedRunId = await resumeIfParked(tx, run);
   const { rows } = await sql<MaterializationRow>`
     update workspace_materializations m set run_id = ${run.id}, lease_id = ${run.lease_id}, updated_at = now(),
+      worker_group_id = ${run.worker_group_id},
       worker_instance_id = ${run.lease_id === null ? null : run.worker_instance_id}, append_number = 0,
       fencing_generation = ${run.lease_id === null ? 0 : run.fencing}, state = ${stateFor(run)}
     where m.id = ${live.id} returning m.*`.execute(tx);

@@ -76,6 +76,7 @@ export async function stopLocked(tx: Tx, { live, run }: LockedWorkspace): Promis
       workspaceId: live.workspace_id,
       runId: live.run_id,
       workerInstanceId: live.worker_instance_id,
+      workerGroupId: live.worker_group_id,
       state: "stopped",
       ...commands,
     },

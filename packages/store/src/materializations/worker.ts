@@ -77,6 +77,7 @@ export async function finishMaterialization(
         workspaceId: row.workspace_id,
         runId: null,
         workerInstanceId: row.worker_instance_id,
+        workerGroupId: row.worker_group_id,
         state: "requested",
         execIds: [],
         ptyIds: [],

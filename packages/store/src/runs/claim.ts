@@ -1,6 +1,7 @@
 /**
  * claimRuns: the runs whose turn it is get a lease, with their events.
  *
+ *   0 read what the worker has free (workers/capacity.ts): only what fits counts as claimable
  *   1 look at lanes that have queued runs (find-lanes.ts), without locks
  *   2 divide the wanted runs among them (turns.ts): fair between environments, by priority in each, fair between its lanes
  *   3 when one of the lanes is limited, in one transaction with the next step: lock the rows of their queues, in order (I6:
@@ -16,6 +17,7 @@
 import { sql } from "kysely";
 import { type Queryable, retryConflicts, sqlState, transaction, violatedConstraint } from "../database.ts";
 import type { WorkspaceState } from "../schema-workspaces.ts";
+import { isClaimLost, noneWhenLost, readOffer, type WorkerOffer } from "../workers/capacity.ts";
 import { findLanes } from "./find-lanes.ts";
 import { takeLanes } from "./take-lanes.ts";
 import { ClaimTurns, type Taking } from "./turns.ts";
@@ -76,15 +78,20 @@ export async function claimRuns(db: Queryable, input: ClaimInput): Promise<Claim
   if (!(limit > 0)) return [];
   const turns = turnsOfDatabases.get(db) ?? new ClaimTurns();
   turnsOfDatabases.set(db, turns);
+  const once = () => claimOnce(db, turns, { ...input, limit });
+  return await retryConflicts(once, isClaimLost).catch(noneWhenLost<ClaimedRun>);
+}
+
+async function claimOnce(db: Queryable, turns: ClaimTurns, input: ClaimInput): Promise<ClaimedRun[]> {
+  const offer = await readOffer(db, input.workerInstanceId);
+  if (offer === undefined || offer.freeSlots === 0) return [];
+  const limit = Math.min(input.limit, offer.freeSlots);
   for (const environments of pages) {
-    const found = await findLanes(db, turns, {
-      workerInstanceId: input.workerInstanceId,
-      limit,
-      environments,
-    });
+    const found = await findLanes(db, turns, { ...input, ...offer, limit, environments });
     const takings = turns.choose(found.open, limit);
     if (takings.length > 0) {
-      const claimed = await take(db, { ...input, limit }, takings);
+      const claimed = await take(db, { ...input, ...offer, limit }, takings);
+      turns.giveBack(takings, new Set(claimed.map((run) => run.environment_id)));
       if (claimed.length > 0) return claimed;
       // Others were faster: there may be more.
     } else if (found.isAll) break;
@@ -92,7 +99,7 @@ export async function claimRuns(db: Queryable, input: ClaimInput): Promise<Claim
   return [];
 }
 
-async function take(db: Queryable, input: ClaimInput, takings: readonly Taking[]): Promise<ClaimedRun[]> {
+async function take(db: Queryable, input: ClaimInput & WorkerOffer, takings: readonly Taking[]): Promise<ClaimedRun[]> {
   const isConflict = (error: unknown) =>
     sqlState(error) === "40P01" || violatedConstraint(error) === "runs_active_in_workspace";
   const limited = takings.filter(({ lane }) => lane.limited);

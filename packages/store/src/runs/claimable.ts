@@ -1,5 +1,6 @@
 /** Which queued runs a worker may take, and the order of lanes. Every statement of a claim is put together of these. */
 import { type RawBuilder, sql } from "kysely";
+import { fitsOffer, type OfferSql } from "../workers/capacity.ts";
 
 /** How long a due run waits for the worker that has its workspace on its disk. */
 const warmSeconds = 2;
@@ -33,12 +34,12 @@ export const takenPlaces = sql<number>`(select count(*)::integer from runs a whe
   and a.environment_id = l.environment_id and a.queue_name = l.queue_name and a.lane_key = l.lane_key)`;
 
 /**
- * `r`, a queued run, can be claimed now by this worker. Scalar subqueries, because the planner makes joins of EXISTS, and at
+ * `r`, a queued run, can be claimed now by this worker, and would fit alone into what it has free. Scalar subqueries, because the planner makes joins of EXISTS, and at
  * some sizes of the tables hash joins, which read them whole: a backlog of 6,000 runs was then claimed at 330/s instead of
  * 1,500/s.
  */
-export function claimable(workerInstanceId: RawBuilder<unknown>) {
-  return sql<boolean>`r.available_at <= now()
+export function claimable(workerInstanceId: RawBuilder<unknown>, offer: OfferSql) {
+  return sql<boolean>`r.available_at <= now() and ${fitsOffer("r", offer)}
     and (r.ttl_expires_at is null or r.ttl_expires_at > now())
     and (select a.id from runs a where a.workspace_id = r.workspace_id and a.id <> r.id
       and (a.status in ('running', 'waiting') or a.execution_status = 'resume_queued') limit 1) is null
@@ -48,7 +49,7 @@ export function claimable(workerInstanceId: RawBuilder<unknown>) {
       where k.run_id = r.id and i.id = ${workerInstanceId}
         and k.manifest->>'compatibility' = i.capabilities->>'checkpoint_compatibility'
         and (i.id <> all (k.failed_on) or not exists (select from worker_instances o
-          where o.state = 'active' and o.id <> all (k.failed_on)
+          where o.state = 'active' and o.worker_group_id = r.worker_group_id and o.id <> all (k.failed_on)
             and o.capabilities->>'checkpoint_compatibility' = i.capabilities->>'checkpoint_compatibility'))))
     and (r.execution_status = 'resume_queued'
       or (r.available_at <= now() - ${sql.lit(warmSeconds)} * interval '1 second'

@@ -7,6 +7,7 @@ import { uuidv7 } from "../ids.ts";
 import { jsonbText } from "../json.ts";
 import type { Scope } from "../scope.ts";
 import { statement } from "../statement.ts";
+import { defaultWorkerGroupId } from "../worker-groups/lifecycle.ts";
 import { maxEventPayloadBytes, type RunRow, runColumns, tallyRuns } from "./lifecycle.ts";
 
 export interface CreateRunInput {
@@ -46,14 +47,14 @@ export interface CreateRunInput {
   readonly cliVersion?: string | undefined;
 }
 
-/** Create one queued run. Tell `work:<group>` after the commit. */
+/** Create one queued run. Tell `workTopic` of its group after the commit. */
 export async function createRun(tx: Queryable, scope: Scope, input: CreateRunInput): Promise<RunRow> {
   const [run] = await createRuns(tx, scope, [input]);
   if (run === undefined) throw new Error("the insert of a run returned no row");
   return run;
 }
 
-/** Create queued runs with their event run.created, in one statement. */
+/** Create queued runs with their event run.created, in one statement. Where they go and what they need is the deployment's. */
 export async function createRuns(
   tx: Queryable,
   scope: Scope,
@@ -76,13 +77,21 @@ const insertRuns = statement<{ environmentId: string; projectId: string; inputs:
       insert into runs (id, environment_id, project_id, session_id, deployment_id, deployment_task_id,
         deployment_version, workspace_id, schedule_id, task_id, turn_index, previous_run_id, reason, status, execution_status,
         queue_name, concurrency_key, limited, priority, payload, metadata, tags, retry_policy, max_duration_seconds,
-        ttl, ttl_expires_at, event_seq, api_version, sdk_version, cli_version, trace_context)
+        ttl, ttl_expires_at, event_seq, api_version, sdk_version, cli_version, trace_context, worker_group_id, needs_cpu,
+        needs_memory_mib, needs_disk_mib, needs_architecture)
       select i.id, ${p("environmentId")}::uuid, ${p("projectId")}::uuid, i.session_id, i.deployment_id, i.deployment_task_id,
         i.deployment_version, i.workspace_id, i.schedule_id, i.task_id, i.turn_index, i.previous_run_id, i.reason, 'queued', 'queued',
         i.queue_name, i.concurrency_key, q.concurrency_limit is not null, i.priority, i.payload::json, i.metadata,
         i.tags, i.retry_policy, i.max_duration_seconds, i.ttl, now() + i.ttl_ms * interval '1 millisecond', 1,
-        i.api_version, i.sdk_version, i.cli_version, i.trace_context
+        i.api_version, i.sdk_version, i.cli_version, i.trace_context, coalesce(d.worker_group_id, ${sql.lit(defaultWorkerGroupId)}::uuid),
+        coalesce((b.resources->>'cpu')::integer, 0), coalesce((b.resources->>'memory_mib')::bigint, 0),
+        coalesce((b.resources->>'disk_mib')::bigint, 0), d.architecture
       from input i
+      left join deployments d on d.id = i.deployment_id
+      left join lateral (
+        select s.definition #> '{definition,resources}' as resources from deployment_tasks t
+        join deployment_sandboxes s on s.deployment_id = t.deployment_id and s.sandbox_id = t.sandbox_id
+        where t.id = i.deployment_task_id limit 1) b on true
       left join queues q on q.environment_id = ${p("environmentId")}::uuid and q.name = i.queue_name
       returning *
     ), changed as (

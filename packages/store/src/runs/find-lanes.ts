@@ -13,6 +13,7 @@
 import { type RawBuilder, sql } from "kysely";
 import type { Queryable } from "../database.ts";
 import { statement } from "../statement.ts";
+import { offerParameters, type WorkerOffer } from "../workers/capacity.ts";
 import { claimable, inLane, isPaused, levelOf, takenPlaces } from "./claimable.ts";
 import type { ClaimTurns, OpenLane, WorkerPlace } from "./turns.ts";
 
@@ -20,7 +21,7 @@ import type { ClaimTurns, OpenLane, WorkerPlace } from "./turns.ts";
 const laneWindow = 16;
 const beforeAll = "00000000-0000-0000-0000-000000000000";
 
-export interface FindLanes {
+export interface FindLanes extends WorkerOffer {
   readonly workerInstanceId: string;
   /** Runs wanted. */
   readonly limit: number;
@@ -160,7 +161,7 @@ const readLanes = statement<LaneParameters, LaneRow>((p) => {
       left join lateral (
         select r.limited, r.available_at from runs r
         where not l.paused and (q.concurrency_limit is null or taken.places < q.concurrency_limit)
-          and ${inLane(group)} and ${claimable(p("workerInstanceId"))}
+          and ${inLane(group)} and ${claimable(p("workerInstanceId"), offerParameters(p))}
         order by r.available_at, r.id limit 1) head on true
     )
     select g.environment_id as page_environment, s.part, s.n, s.level, s.queue_name, s.lane_key, s.limited, s.since, s.places,

@@ -45,7 +45,18 @@ import type { RunStatus, RunsTable } from "../schema.ts";
 /** A run as readers see it. The payload (up to the request limit of 128 MiB) is read on its own. */
 export type RunRow = Omit<
   Selectable<RunsTable>,
-  "payload" | "limited" | "lane_key" | "append_number" | "schedule_id" | "events_removed_at" | "trace_context"
+  | "payload"
+  | "limited"
+  | "lane_key"
+  | "append_number"
+  | "schedule_id"
+  | "events_removed_at"
+  | "needs_cpu"
+  | "needs_memory_mib"
+  | "needs_disk_mib"
+  | "needs_architecture"
+  | "waiting_reason"
+  | "trace_context"
 >;
 
 /** A run whose lease is lost that often is failed instead of queued again: it may be what kills its workers. */
@@ -101,6 +112,7 @@ const runColumnNames = [
   "deployment_task_id",
   "deployment_version",
   "workspace_id",
+  "worker_group_id",
   "task_id",
   "turn_index",
   "previous_run_id",

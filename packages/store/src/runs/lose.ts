@@ -7,8 +7,9 @@ import { maxDurationGraceSeconds } from "./lifecycle.ts";
 import { type LastSave, lastSaveColumns, noteLostChanges, withLostChanges } from "./lost-changes.ts";
 import { type Decision, type LockedRun, lockedColumns, settleRuns } from "./settle.ts";
 
-/** A run that left its state; `requeued` ones want a hint to the workers. */
+/** A run that left its state; `requeued` ones want a hint to the workers of the group. */
 export interface SweptRun extends RunRef {
+  readonly workerGroupId: string;
   readonly requeued: boolean;
 }
 
@@ -94,14 +95,12 @@ export async function expireQueuedRuns(db: Queryable, limit: number): Promise<Sw
   });
 }
 
-/** The page of runs that became due without anybody being told (a retry's delay is over, a hint was lost). */
-export async function hasDueRuns(db: Queryable): Promise<boolean> {
-  const { rows } = await sql<{ due: boolean }>`
-    select exists (select from runs where status = 'queued' and available_at <= now()) as due`.execute(db);
-  return rows[0]?.due ?? false;
-}
-
 function swept({ run, decision }: { run: LockedRun; decision: Decision }): SweptRun {
-  const { id: runId, environment_id: environmentId, session_id: sessionId } = run;
-  return { runId, environmentId, sessionId, requeued: decision.status === "queued" };
+  const {
+    id: runId,
+    environment_id: environmentId,
+    session_id: sessionId,
+    worker_group_id: workerGroupId,
+  } = run;
+  return { runId, environmentId, sessionId, workerGroupId, requeued: decision.status === "queued" };
 }

@@ -57,11 +57,12 @@ export interface LockedRun {
   readonly cancel_requested_at: Date | null;
   readonly cancel_reason: string | null;
   readonly checkpoint_id: string | null;
+  readonly worker_group_id: string;
 }
 
 export const lockedColumns = sql`r.id, r.environment_id, r.session_id, r.status, r.execution_status, r.attempt_number,
   r.lost_count, r.retry_policy, r.max_duration_seconds, r.ttl, r.lease_id, r.fencing, r.worker_instance_id, r.started_at,
-  r.cancel_requested_at, r.cancel_reason, r.checkpoint_id`;
+  r.cancel_requested_at, r.cancel_reason, r.checkpoint_id, r.worker_group_id`;
 
 /** Apply decisions to runs that this transaction has locked. */
 export async function settleRuns(

@@ -4,36 +4,45 @@ import type { Queryable } from "../database.ts";
 import { insertRunEvents } from "../events.ts";
 import { type Statement, statement } from "../statement.ts";
 import type { ClaimedRun, ClaimInput } from "./claim.ts";
+import {
+  ClaimLostError,
+  claimLost,
+  countClaim,
+  fittingTogether,
+  offerParameters,
+  type WorkerOffer,
+} from "../workers/capacity.ts";
 import { claimable, inLane, isPaused, takenPlaces } from "./claimable.ts";
 import { commitSoon, tallyRuns } from "./lifecycle.ts";
 import type { Taking } from "./turns.ts";
 
 /**
- * Claim from the lanes what is there still. `queuesAreLocked`: those of the limited lanes, in this transaction; else no run of
+ * Claim from the lanes what is there still, in their turns as far as it fits together into the worker's offer. `queuesAreLocked`: those of the limited lanes, in this transaction; else no run of
  * a limited queue is taken, also when its queue got its limit since the lane was found.
  */
 export async function takeLanes(
   db: Queryable,
-  input: ClaimInput,
+  input: ClaimInput & WorkerOffer,
   takings: readonly Taking[],
   { queuesAreLocked }: { readonly queuesAreLocked: boolean },
 ): Promise<ClaimedRun[]> {
-  const { workerInstanceId, leaseDurationMs } = input;
   const take = queuesAreLocked ? takeAlsoLimited : takeUnlimited;
-  return await take(db, {
-    workerInstanceId,
-    leaseDurationMs,
+  const rows = await take(db, {
+    ...input,
     environments: takings.map(({ lane }) => lane.environmentId),
     levels: takings.map(({ lane }) => lane.level),
     queues: takings.map(({ lane }) => lane.queueName),
     keys: takings.map(({ lane }) => lane.laneKey),
     takes: takings.map(({ take }) => take),
   });
+  if (rows[0]?.is_lost === true) throw new ClaimLostError();
+  return rows.filter((row): row is ClaimedRow & ClaimedRun => row.id !== null);
 }
 
-interface TakeParameters {
-  readonly workerInstanceId: string;
-  readonly leaseDurationMs: number;
+/** One row at least: without a claim all else is null. */
+type ClaimedRow = { readonly is_lost: boolean } & (ClaimedRun | { readonly id: null });
+
+interface TakeParameters extends ClaimInput, WorkerOffer {
   readonly environments: readonly string[];
   readonly levels: readonly number[];
   readonly queues: readonly string[];
@@ -44,8 +53,8 @@ interface TakeParameters {
 const takeUnlimited = takeStatement(false);
 const takeAlsoLimited = takeStatement(true);
 
-function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedRun> {
-  return statement<TakeParameters, ClaimedRun>((p) => {
+function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedRow> {
+  return statement<TakeParameters, ClaimedRow>((p) => {
     // One concurrency key may be there at several levels, which share its places (I6).
     const before = sql`coalesce(sum(l.take) over (partition by l.environment_id, l.queue_name, l.lane_key
       order by l.level rows between unbounded preceding and 1 preceding), 0)`;
@@ -53,29 +62,33 @@ function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedR
       ? sql`case when q.concurrency_limit is null then l.take
           else least(l.take, greatest(0, q.concurrency_limit - ${takenPlaces} - ${before})) end`
       : sql`l.take`;
+    const offer = offerParameters(p);
     return sql`
     with worker as materialized (select worker_group_id from worker_instances where id = ${p("workerInstanceId")}),
     lanes as materialized (
       select l.*, ${places} as places
       from unnest(${p("environments")}::uuid[], ${p("levels")}::bigint[], ${p("queues")}::text[], ${p("keys")}::text[],
-        ${p("takes")}::integer[]) l (environment_id, level, queue_name, lane_key, take)
+        ${p("takes")}::integer[]) with ordinality l (environment_id, level, queue_name, lane_key, take, turn)
       left join queues q on q.environment_id = l.environment_id and q.name = l.queue_name
       where not ${isPaused(sql`l.environment_id`, sql`l.level`, sql`l.queue_name`)}
     ), candidates as materialized (
-      select r.id, r.workspace_id, l.level, r.available_at from lanes l cross join lateral (
-        select r.id, r.workspace_id, r.available_at from runs r
-        where ${inLane(sql`(select worker_group_id from worker)`)} and ${claimable(p("workerInstanceId"))}
+      select r.*, l.level, l.turn, row_number() over (partition by l.turn order by r.available_at, r.id) as n
+      from lanes l cross join lateral (
+        select r.id, r.workspace_id, r.available_at, r.needs_cpu, r.needs_memory_mib, r.needs_disk_mib from runs r
+        where ${inLane(sql`(select worker_group_id from worker)`)} and ${claimable(p("workerInstanceId"), offer)}
           ${alsoLimited ? sql`` : sql`and not r.limited`}
         order by r.available_at, r.id limit l.places for update skip locked) r
     ), one_per_workspace as (
-      select distinct on (workspace_id) id from candidates order by workspace_id, level, available_at, id
+      select distinct on (workspace_id) * from candidates order by workspace_id, level, available_at, id
+    ), chosen as materialized (${fittingTogether("one_per_workspace", sql`x.n, x.turn`, offer)}
+    ), counted as (${countClaim(p("workerInstanceId"), offer)}
     ), claimed as (
       update runs r set status = 'running', execution_status = 'leased', lease_id = gen_random_uuid(),
         attempt_id = case when r.execution_status = 'resume_queued' then r.attempt_id else gen_random_uuid() end,
         attempt_number = attempt_number + case when r.execution_status = 'resume_queued' then 0 else 1 end, fencing = fencing + 1, append_number = 0, started_at = null,
-        worker_instance_id = ${p("workerInstanceId")}, event_seq = event_seq + 1, updated_at = now(),
+        worker_instance_id = ${p("workerInstanceId")}, event_seq = event_seq + 1, updated_at = now(), waiting_reason = null,
         lease_expires_at = now() + ${p("leaseDurationMs")}::integer * interval '1 millisecond'
-      where r.id = any (array(select id from one_per_workspace)) and r.status = 'queued'
+      where r.id = any (array(select id from chosen)) and r.status = 'queued' and exists (select from counted)
       returning *
     ), changed as (
       select id as run_id, event_seq - 1 as base_seq, lease_id, attempt_id, attempt_number,
@@ -92,6 +105,7 @@ function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedR
       where w.id = any (array(select workspace_id from claimed))
         and w.worker_instance_id is distinct from ${p("workerInstanceId")}
     )
+    select ${claimLost} as is_lost, q.* from (select 1) one left join (
     select claimed.id, claimed.environment_id, claimed.project_id, session_id, deployment_id, deployment_task_id,
       deployment_version, workspace_id, lease_id, fencing, attempt_id, attempt_number, max_duration_seconds, checkpoint_id,
       active_ms, coalesce(w.is_here, false) as workspace_is_here, w.is_dirty as workspace_is_dirty, w.state as workspace_state, w.current_version_id as base_version_id,
@@ -102,6 +116,6 @@ function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedR
         w.dirty_state <> 'clean' as is_dirty, w.current_version_id,
         (select v.manifest_digest from workspace_versions v where v.id = w.current_version_id) as manifest_digest
       from workspaces w where w.id = claimed.workspace_id limit 1 for no key update) w
-    order by priority desc, available_at, claimed.id`;
+    order by priority desc, available_at, claimed.id) q on true`;
   });
 }

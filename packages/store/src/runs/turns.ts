@@ -29,6 +29,8 @@ export interface OpenLane {
 export interface Taking {
   readonly lane: OpenLane;
   take: number;
+  /** When environment and lane were served before. */
+  before: { readonly environment: number; readonly lane: number } | undefined;
 }
 
 /** Where the lanes of an environment are looked at from. */
@@ -96,10 +98,10 @@ export class ClaimTurns {
   choose(lanes: readonly OpenLane[], limit: number): Taking[] {
     const environments = new Map<string, Candidate[]>();
     for (const lane of lanes) {
-      const key = JSON.stringify([lane.environmentId, lane.queueName, lane.laneKey]);
+      const key = laneKeyOf(lane);
       const room = Math.min(lane.depth, lane.places ?? lane.depth);
       const candidates = environments.get(lane.environmentId) ?? [];
-      candidates.push({ key, taking: { lane, take: 0 }, room });
+      candidates.push({ key, taking: { lane, take: 0, before: undefined }, room });
       environments.set(lane.environmentId, candidates);
     }
     const takings = new Set<Taking>();
@@ -109,6 +111,16 @@ export class ClaimTurns {
       takings.add(taking);
     }
     return [...takings];
+  }
+
+  /** Those of other environments than `served` got nothing: their runs did not fit beside the others. It is their turn still. */
+  giveBack(takings: readonly Taking[], served: ReadonlySet<string>): void {
+    // The first taking of an environment has its place from before this claim.
+    for (const { lane, before } of takings.toReversed()) {
+      if (served.has(lane.environmentId) || before === undefined) continue;
+      this.#served.set(lane.environmentId, before.environment);
+      this.#served.set(laneKeyOf(lane), before.lane);
+    }
   }
 
   #takeOne(environments: Map<string, Candidate[]>): Taking | undefined {
@@ -123,6 +135,7 @@ export class ClaimTurns {
     const [next] = candidates.sort((a, b) => this.#compareLanes(a, b));
     if (next === undefined) return undefined;
     next.taking.take += 1;
+    next.taking.before ??= { environment: turn.served, lane: this.#served.get(next.key) ?? 0 };
     this.#tick += 1;
     this.#served.set(turn.id, this.#tick);
     this.#served.set(next.key, this.#tick);
@@ -144,6 +157,10 @@ export class ClaimTurns {
       a.taking.lane.since - b.taking.lane.since
     );
   }
+}
+
+function laneKeyOf(lane: OpenLane): string {
+  return JSON.stringify([lane.environmentId, lane.queueName, lane.laneKey]);
 }
 
 interface Candidate {

@@ -10,7 +10,12 @@ import { jitterOf, type Plan, planSlot, unplanned } from "./lifecycle.ts";
 
 /** What became of a claim; `dueAt`: when the schedule is to be looked at again, null for not any more. */
 export type FireOutcome =
-  | { readonly status: "fired"; readonly dueAt: Date | null; readonly runId?: string | undefined }
+  | {
+      readonly status: "fired";
+      readonly dueAt: Date | null;
+      readonly runId?: string | undefined;
+      readonly workerGroupId?: string | undefined;
+    }
   | { readonly status: "failed" | "skipped"; readonly dueAt: Date | null }
   | { readonly status: "superseded" };
 
@@ -44,7 +49,12 @@ export async function fireSchedule(
         }),
       (error) => error instanceof ApiError && error.code === "idempotency_pending",
     );
-    return { status: "fired", dueAt: plan.due_at, runId: started?.run.id };
+    return {
+      status: "fired",
+      dueAt: plan.due_at,
+      runId: started?.run.id,
+      workerGroupId: started?.run.worker_group_id,
+    };
   } catch (error) {
     if (error instanceof SupersededError) return { status: "superseded" };
     // F3: the slot has its session. It was started with other settings: before a clock went back, say.

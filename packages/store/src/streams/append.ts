@@ -37,6 +37,8 @@ export interface AppendedRecord {
   readonly status: "created" | "duplicate";
   /** Of input that nobody waited for. */
   readonly continuation?: Continuation;
+  /** Where the continuation run that was created is queued. */
+  readonly workerGroupId?: string | undefined;
   /** To be told after the commit. */
   readonly resolved: readonly ResolvedWait[];
 }
@@ -76,7 +78,7 @@ export async function appendInput(
     });
     const resolved = await giveToWaits(tx, row, appended.record);
     if (resolved.length > 0) return { ...appended, resolved };
-    return { ...appended, resolved, continuation: await continueLocked(tx, scope, session) };
+    return { ...appended, resolved, ...(await continueLocked(tx, scope, session)) };
   });
 }
 

@@ -18,24 +18,27 @@ import { hasUntaken } from "./untaken.ts";
 export type Continuation = "accepted_run_pending" | "created" | "duplicate";
 
 /** Input came and nothing waits for it. The session's row is locked, and it is open. */
-export async function continueLocked(tx: Tx, scope: Scope, session: SessionRow): Promise<Continuation> {
+export async function continueLocked(
+  tx: Tx,
+  scope: Scope,
+  session: SessionRow,
+): Promise<{ readonly continuation: Continuation; readonly workerGroupId?: string }> {
   if (session.run_status !== null && !isTerminal(session.run_status)) {
     const { numAffectedRows = 0n } = await sql`insert into session_continuations (session_id, environment_id)
       values (${session.id}, ${session.environment_id}) on conflict do nothing`.execute(tx);
-    return numAffectedRows > 0n ? "accepted_run_pending" : "duplicate";
+    return { continuation: numAffectedRows > 0n ? "accepted_run_pending" : "duplicate" };
   }
-  await createContinuation(tx, scope, session);
-  return "created";
+  return { continuation: "created", workerGroupId: await createContinuation(tx, scope, session) };
 }
 
 /**
- * Make the continuation runs that are due: of these sessions, or of up to `limit` whose run has ended. Returns how many;
- * tell the workers.
+ * Make the continuation runs that are due: of these sessions, or of up to `limit` whose run has ended. Returns the
+ * worker groups of the runs, one for each: tell the workers.
  */
 export async function continueSessions(
   db: Queryable,
   { limit, sessionIds }: { readonly limit: number; readonly sessionIds?: readonly string[] },
-): Promise<number> {
+): Promise<string[]> {
   const named = sessionIds === undefined ? sql`` : sql`and c.session_id = any (${sessionIds}::uuid[])`;
   const { rows } = await sql<{
     session_id: string;
@@ -48,32 +51,32 @@ export async function continueSessions(
     where (s.status <> 'open' or coalesce((select r.status in ('succeeded', 'failed', 'cancelled', 'expired')
       from runs r where r.id = s.current_run_id), true)) ${named}
     order by c.requested_at limit ${limit}::integer`.execute(db);
-  let made = 0;
+  const made: string[] = [];
   for (const row of rows) {
     const scope = {
       organizationId: row.organization_id,
       projectId: row.project_id,
       environmentId: row.environment_id,
     };
-    if (await transaction(db, (tx) => continueOne(tx, scope, row.session_id))) made += 1;
+    const workerGroupId = await transaction(db, (tx) => continueOne(tx, scope, row.session_id));
+    if (workerGroupId !== undefined) made.push(workerGroupId);
   }
   return made;
 }
 
-async function continueOne(tx: Tx, scope: Scope, sessionId: string): Promise<boolean> {
+async function continueOne(tx: Tx, scope: Scope, sessionId: string): Promise<string | undefined> {
   const locked =
     await sql`select from sessions where id = ${sessionId} for no key update skip locked`.execute(tx);
-  if (locked.rows.length === 0) return false;
+  if (locked.rows.length === 0) return undefined;
   const session = await getSession(tx, scope, { id: sessionId });
-  if (session === undefined) return false;
-  if (session.run_status !== null && !isTerminal(session.run_status)) return false;
+  if (session === undefined) return undefined;
+  if (session.run_status !== null && !isTerminal(session.run_status)) return undefined;
   // Q2: the request goes with its answer.
   const { numAffectedRows = 0n } =
     await sql`delete from session_continuations where session_id = ${sessionId}`.execute(tx);
-  if (numAffectedRows === 0n || session.status !== "open" || session.due) return false;
-  if (!(await hasUntakenInput(tx, sessionId))) return false;
-  await createContinuation(tx, scope, session);
-  return true;
+  if (numAffectedRows === 0n || session.status !== "open" || session.due) return undefined;
+  if (!(await hasUntakenInput(tx, sessionId))) return undefined;
+  return await createContinuation(tx, scope, session);
 }
 
 async function hasUntakenInput(tx: Tx, sessionId: string): Promise<boolean> {
@@ -106,8 +109,8 @@ interface PreviousRun {
   readonly secret_names: string[];
 }
 
-/** Contract 4.1: the previous run's payload, turn_index + 1, becomes the session's current run. */
-async function createContinuation(tx: Tx, scope: Scope, session: SessionRow): Promise<void> {
+/** Contract 4.1: the previous run's payload, turn_index + 1, becomes the session's current run. Returns its worker group. */
+async function createContinuation(tx: Tx, scope: Scope, session: SessionRow): Promise<string> {
   const { rows } =
     await sql<PreviousRun>`select r.id, r.deployment_id, r.deployment_task_id, r.deployment_version,
       r.workspace_id, r.task_id, r.turn_index, r.queue_name, r.concurrency_key, r.priority, r.payload, r.metadata, r.tags,
@@ -145,4 +148,5 @@ async function createContinuation(tx: Tx, scope: Scope, session: SessionRow): Pr
   await sql`update sessions set current_run_id = ${run.id}, updated_at = now() where id = ${session.id}`.execute(
     tx,
   );
+  return run.worker_group_id;
 }

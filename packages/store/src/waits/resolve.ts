@@ -19,6 +19,7 @@ export interface ResolvedWait {
   readonly waitId: string;
   readonly runId: string;
   readonly workerInstanceId: string | null;
+  readonly workerGroupId: string;
 }
 
 /**
@@ -37,12 +38,17 @@ export async function resolveWait(
   });
   const row = rows[0];
   if (row === undefined) return undefined;
-  return { waitId: wait.id, runId: wait.run_id, workerInstanceId: row.worker_instance_id };
+  return {
+    waitId: wait.id,
+    runId: wait.run_id,
+    workerInstanceId: row.worker_instance_id,
+    workerGroupId: row.worker_group_id,
+  };
 }
 
 const endWait = statement<
   { id: string; status: Resolution["status"]; result: string | null; events: string },
-  { worker_instance_id: string | null }
+  { worker_instance_id: string | null; worker_group_id: string }
 >(
   (p) => sql`
     with resolved as (
@@ -57,10 +63,11 @@ const endWait = statement<
           else b.execution_status end
       from before b where r.id = b.id
       returning r.id as run_id, r.environment_id, r.event_seq - 1 as base_seq, r.lease_id, r.attempt_id, r.attempt_number,
-        r.worker_instance_id, ${p("events")}::jsonb as events, b.status as from_status, r.status as to_status
+        r.worker_instance_id, r.worker_group_id, ${p("events")}::jsonb as events, b.status as from_status, r.status as to_status
     ), written as (${insertRunEvents("changed")}),
     tally as (${tallyRuns("changed")})
-    select case when lease_id is null then null else worker_instance_id end as worker_instance_id from changed`,
+    select case when lease_id is null then null else worker_instance_id end as worker_instance_id, worker_group_id
+    from changed`,
 );
 
 /** Contract 6.1. */

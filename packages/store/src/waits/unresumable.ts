@@ -26,6 +26,7 @@ export async function noteUnresumable(
         and r.available_at <= now() - ${afterMs}::float8 * interval '1 millisecond'
         and r.updated_at <= now() - ${afterMs}::float8 * interval '1 millisecond'
         and not exists (select from worker_instances i where i.state = 'active'
+          and i.worker_group_id = r.worker_group_id
           and i.capabilities->>'checkpoint_compatibility' = k.manifest->>'compatibility')
       order by r.id limit ${limit}::integer for update of r skip locked`.execute(tx);
     for (const { runId, checkpoint_id: checkpointId, compatibility } of rows) {
