@@ -599,7 +599,7 @@ CREATE INDEX runs_queued ON public.runs USING btree (worker_group_id, environmen
 CASE
     WHEN (execution_status = 'resume_queued'::text) THEN '8589934592'::bigint
     ELSE (0)::bigint
-END)), queue_name, lane_key, available_at, id) WHERE (status = 'queued'::text);
+END)), queue_name, lane_key, available_at, id, needs_cpu, needs_memory_mib, needs_disk_mib) WHERE (status = 'queued'::text);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
 
 create table schedules (

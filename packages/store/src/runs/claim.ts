@@ -99,7 +99,11 @@ async function claimOnce(db: Queryable, turns: ClaimTurns, input: ClaimInput): P
   return [];
 }
 
-async function take(db: Queryable, input: ClaimInput & WorkerOffer, takings: readonly Taking[]): Promise<ClaimedRun[]> {
+async function take(
+  db: Queryable,
+  input: ClaimInput & WorkerOffer,
+  takings: readonly Taking[],
+): Promise<ClaimedRun[]> {
   const isConflict = (error: unknown) =>
     sqlState(error) === "40P01" || violatedConstraint(error) === "runs_active_in_workspace";
   const limited = takings.filter(({ lane }) => lane.limited);

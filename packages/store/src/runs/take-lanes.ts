@@ -3,7 +3,6 @@ import { sql } from "kysely";
 import type { Queryable } from "../database.ts";
 import { insertRunEvents } from "../events.ts";
 import { type Statement, statement } from "../statement.ts";
-import type { ClaimedRun, ClaimInput } from "./claim.ts";
 import {
   ClaimLostError,
   claimLost,
@@ -12,6 +11,7 @@ import {
   offerParameters,
   type WorkerOffer,
 } from "../workers/capacity.ts";
+import type { ClaimedRun, ClaimInput } from "./claim.ts";
 import { claimable, inLane, isPaused, takenPlaces } from "./claimable.ts";
 import { commitSoon, tallyRuns } from "./lifecycle.ts";
 import type { Taking } from "./turns.ts";
