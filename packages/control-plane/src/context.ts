@@ -101,8 +101,10 @@ export interface Context extends ControlPlaneOptions {
   readonly limiter: RateLimiter;
   /** Of the browser's session cookie. */
   readonly cookieName: string;
-  /** Aborts when the server closes: ends every wait of a handler. */
+  /** Aborts when the server closes: ends streams and waits whose clients go on elsewhere. */
   readonly closing: AbortSignal;
+  /** Aborts a while later: ends what would otherwise have come to its end by itself. */
+  readonly ending: AbortSignal;
 }
 
 export function scheduleTiming(config: ControlPlaneConfig): ScheduleTiming {

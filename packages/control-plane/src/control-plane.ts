@@ -13,6 +13,7 @@ import { createOutbox } from "./email/outbox.ts";
 import { registerHealth } from "./health.ts";
 import { sendError } from "./http/errors.ts";
 import { observeRequests } from "./http/observe.ts";
+import { createShutdown } from "./http/shutdown.ts";
 import { StreamHub } from "./http/stream-hub.ts";
 import { ignoreExpectations, refuseConnection, refuseUrl, requireHost } from "./http/transport.ts";
 import { createFailingCredentials } from "./limits/failing-credentials.ts";
@@ -33,23 +34,22 @@ const requestTimeoutMs = 15 * 60_000;
 const maxHeaderBytes = 16 * 1024;
 const maxHeaders = 100;
 
-/** At close: how long running requests may take to end by themselves, and how often idle connections are looked for. */
-const finishRequestsMs = 10_000;
-const closeIdleEveryMs = 50;
-
 export interface ControlPlane {
   readonly app: FastifyInstance;
   /** Port 0 picks a free one; resolves with the URL to reach it. */
   listen(options: { readonly host: string; readonly port: number }): Promise<string>;
+  /** Serves on, but is not ready any more and asks clients for new connections: before `close`, until nobody sends here. */
+  retire(): void;
   /** Ends streams and waits, lets running requests finish, then closes; safe to call twice. */
   close(): Promise<void>;
 }
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
-  const closing = new AbortController();
+  const app = createApp(options);
+  const shutdown = createShutdown(app);
   const metrics = options.metrics ?? createControlMetrics(unreadRegistry());
   const tracing = options.tracing ?? noTracing;
-  const streams = new StreamHub(options.bus, closing.signal, {
+  const streams = new StreamHub(options.bus, shutdown.closing, {
     maxStreams: options.config.maxStreams ?? defaultMaxStreams,
     maxStreamsPerActor: options.config.maxStreamsPerActor ?? defaultMaxStreamsPerActor,
     onCount: (open) => metrics.followers.set(open),
@@ -83,15 +83,14 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     streams,
     manifests: new ManifestCache(),
     ...workspacePlaces(),
-    closing: closing.signal,
+    closing: shutdown.closing,
+    ending: shutdown.ending,
     authenticator,
     limiter,
     cookieName,
   };
-  const app = createApp(options);
   observeRequests(app, { metrics, tracing });
-  const requests = countRequests(app);
-  registerHealth(app, options.db, closing.signal);
+  registerHealth(app, options.db, shutdown.retired);
   app.register(async (instance) => publicApi(instance, context, authorize));
   app.register(async (instance) => pageRoutes(instance, context));
   app.register(workerRoutes, {
@@ -100,7 +99,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     bus: options.bus,
     secretCipher: options.secretCipher,
     tokenSecrets,
-    closing: closing.signal,
+    closing: shutdown.closing,
     metrics,
     tracing,
     workspaces: options.config.workspaces,
@@ -110,15 +109,11 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   app.addHook("onClose", () => outbox.close());
   app.addHook("onClose", () => limiter.close());
 
-  let closed: Promise<void> | undefined;
   return {
     app,
     listen: ({ host, port }) => app.listen({ host, port }),
-    close: () => {
-      closing.abort();
-      closed ??= streams.drained().then(() => closeServer(app, requests));
-      return closed;
-    },
+    retire: shutdown.retire,
+    close: () => shutdown.close(() => streams.drained()),
   };
 }
 
@@ -130,35 +125,6 @@ function workspacePlaces() {
     downloads: new Places("downloads", { all: 8, perActor: 4 }),
     uploads: new Places("uploads", { all: 8, perActor: 4 }),
   };
-}
-
-/** How many requests are being answered: until their last byte is sent, or their connection is gone. */
-function countRequests(app: FastifyInstance): { running(): number } {
-  let running = 0;
-  app.server.on("request", (_request, response) => {
-    running += 1;
-    response.once("close", () => {
-      running -= 1;
-    });
-  });
-  return { running: () => running };
-}
-
-/**
- * Let running requests finish, then close. `server.close()` ends the connections that are idle at that moment; one whose
- * request ends later, or that never carried one, would hold it for the keep-alive time (72 s).
- */
-async function closeServer(app: FastifyInstance, requests: { running(): number }): Promise<void> {
-  const deadline = Date.now() + finishRequestsMs;
-  const sweep = setInterval(() => {
-    if (requests.running() === 0 || Date.now() > deadline) app.server.closeAllConnections();
-    else app.server.closeIdleConnections();
-  }, closeIdleEveryMs);
-  try {
-    await app.close();
-  } finally {
-    clearInterval(sweep);
-  }
 }
 
 function createApp({ logger, config }: ControlPlaneOptions): FastifyInstance {
@@ -173,7 +139,8 @@ function createApp({ logger, config }: ControlPlaneOptions): FastifyInstance {
     genReqId: () => uuidv7(),
     bodyLimit: maxUploadBytes,
     exposeHeadRoutes: false,
-    forceCloseConnections: "idle",
+    // What arrives on an open connection while the server closes is answered, and the connection ends with it.
+    return503OnClosing: false,
     requestTimeout: requestTimeoutMs,
     http: { headersTimeout: headersTimeoutMs, requireHostHeader: false, maxHeaderSize: maxHeaderBytes },
     trustProxy: config.trustedProxies === undefined ? false : [...config.trustedProxies],

@@ -122,6 +122,67 @@ test.each(redisPrograms())(
   },
 );
 
+test.each(redisPrograms())(
+  "%s is hung, flushed and killed in the middle: what is due fires once each time, and hints come again",
+  async (server) => {
+    redis = await startRedis(server);
+    const there = redis;
+    const dispatcher = await start({ HELMR_REDIS_URL: there.url });
+    await plant();
+    const fires = async (times: number) => {
+      await makeDue();
+      // A slot is a minute: of one that fired in this minute nothing is to be seen.
+      await sql`update schedules set next_fire_at = next_fire_at - make_interval(mins => ${10 - times})`.execute(
+        database.db,
+      );
+      await vi.waitUntil(async () => (await runsPerSchedule()).every((n) => n === times), limit);
+    };
+    await fires(1);
+    there.pause();
+    try {
+      await fires(2);
+    } finally {
+      there.resume();
+    }
+    await there.command("FLUSHALL");
+    await fires(3);
+    await there.kill();
+    await fires(4);
+    await there.start();
+    await fires(5);
+    const bus = createRedisBus({ url: there.url });
+    let hints = 0;
+    bus.subscribe("work:default", () => {
+      hints += 1;
+    });
+    try {
+      await vi.waitUntil(() => hints > 0, limit); // Its own wake-up when it is subscribed.
+      const before = hints;
+      await fires(6);
+      await vi.waitUntil(() => hints > before, limit);
+    } finally {
+      await bus.close();
+    }
+    expect(await end(dispatcher, "SIGTERM")).toBe(0);
+  },
+);
+
+test("stopped while they fire: what it has begun is finished, the rest is another's", async () => {
+  const stops = await start({ HELMR_SCHEDULE_LEASE: "5m" });
+  await plant();
+  await makeDue();
+  await vi.waitUntil(async () => (await runsPerSchedule()).some((n) => n > 0), { ...limit, interval: 2 });
+  expect(await end(stops, "SIGTERM")).toBe(0);
+  // A fire that it had claimed and left would be another's only when the lease is over.
+  const { rows } = await sql`select id from schedules where lease_expires_at is not null`.execute(
+    database.db,
+  );
+  expect(rows).toEqual([]);
+  await start({ HELMR_SCHEDULE_LEASE: "5m" });
+  await vi.waitUntil(async () => (await runsPerSchedule()).every((n) => n > 0), limit);
+  expect(await runsPerSchedule()).toEqual(Array.from({ length: schedules }, () => 1));
+});
+
 test("connections that are cut while they fire: each slot fires once, and no schedule is errored", async () => {
   const dispatcher = await start({});
   await plant();

@@ -1,4 +1,5 @@
 -- How long what has ended is kept: ../src/retention.
+-- compatible-with: 0005
 
 -- When the events and logs of a run that has ended went; its terminal event stays.
 alter table runs add column events_removed_at timestamptz;

@@ -7,14 +7,15 @@
  *   timestamptz  Date
  *
  * Every statement is a prepared one, named by its text: the statements of the run lifecycle take PostgreSQL longer to
- * plan (1-2 ms) than to run. A migration that adds a column makes the server refuse what was prepared with `*` before it:
- * all are prepared anew then, under new names.
+ * plan (1-2 ms) than to run (pooled-statements.ts).
  */
-import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Kysely, PostgresDialect, type PostgresPool, type Transaction } from "kysely";
+import { Kysely, PostgresDialect, type Transaction } from "kysely";
 import pg from "pg";
+import { isRetryable, poolForKysely } from "./pooled-statements.ts";
 import type { Schema } from "./schema.ts";
+
+export { isRetryable, sqlState } from "./pooled-statements.ts";
 
 /** Anything that runs queries: the database or an open transaction. */
 export type Queryable = Kysely<Schema>;
@@ -41,7 +42,7 @@ export class Database extends Kysely<Schema> {
   readonly #pool: pg.Pool;
 
   constructor(pool: pg.Pool, preparedStatements: boolean) {
-    super({ dialect: new PostgresDialect({ pool: kyselyPool(pool, preparedStatements) }) });
+    super({ dialect: new PostgresDialect({ pool: poolForKysely(pool, preparedStatements) }) });
     this.#pool = pool;
   }
 
@@ -84,81 +85,7 @@ function getTypeParser(oid: number, format?: "text" | "binary"): (text: string) 
   return pg.types.getTypeParser(oid, format as "text");
 }
 
-/** Texts beyond this many are run unprepared: a guard against texts built from data, which would fill the server. */
-const maxPreparedStatements = 1000;
-const statementNames = new Map<string, string>();
-/** Grows when tables change under the process. */
-let generation = 0;
-
-function statementName(text: string): string | undefined {
-  const known = statementNames.get(text);
-  if (known !== undefined) return known;
-  if (statementNames.size >= maxPreparedStatements) return undefined;
-  const digest = createHash("sha256").update(text).digest("hex").slice(0, 32);
-  const name = `helmr_${generation}_${digest}`;
-  statementNames.set(text, name);
-  return name;
-}
-
-/** Once for all statements: in a transaction the first that is refused costs the transaction. */
-function prepareAnew(text: string, refused: string | undefined): void {
-  // Others may have been refused at the same time.
-  if (refused === undefined || statementNames.get(text) !== refused) return;
-  generation += 1;
-  statementNames.clear();
-}
-
-/** PostgreSQL's error for a prepared `select *` of a table that has another column since; nothing was executed. */
-function isOutdatedPlan(error: unknown): boolean {
-  return sqlState(error) === "0A000" && (error as pg.DatabaseError).message.includes("cached plan must not");
-}
-
-/** Kysely's view of the pool, which names each statement. */
-function kyselyPool(pool: pg.Pool, preparedStatements: boolean): PostgresPool {
-  if (!preparedStatements) return pool as unknown as PostgresPool;
-  const clients = new WeakMap<pg.PoolClient, Awaited<ReturnType<PostgresPool["connect"]>>>();
-  const wrap = (client: pg.PoolClient) => ({
-    query: async (text: string, values: readonly unknown[]) => {
-      const ask = (name: string | undefined) =>
-        client.query({ text, values: values as unknown[], ...(name === undefined ? {} : { name }) });
-      // A text without parameters may hold several statements (a migration), which the server refuses to prepare.
-      const name = values.length === 0 ? undefined : statementName(text);
-      try {
-        return await ask(name);
-      } catch (error) {
-        if (!isOutdatedPlan(error)) throw error;
-        prepareAnew(text, name);
-        // A transaction has failed with it: `transaction` runs it again.
-        return await ask(statementName(text)).catch((again: unknown) => {
-          throw sqlState(again) === "25P02" ? error : again;
-        });
-      }
-    },
-    release: (destroy?: boolean) => client.release(destroy),
-  });
-  return {
-    options: pool.options,
-    connect: async () => {
-      const client = await pool.connect();
-      let wrapped = clients.get(client);
-      if (wrapped === undefined) {
-        wrapped = wrap(client) as unknown as Awaited<ReturnType<PostgresPool["connect"]>>;
-        clients.set(client, wrapped);
-      }
-      return wrapped;
-    },
-    end: () => pool.end(),
-  };
-}
-
-/** serialization_failure, deadlock_detected. */
-const retryableCodes = new Set(["40001", "40P01"]);
 const maxTransactionTries = 5;
-
-/** SQLSTATE of a database error, else undefined. */
-export function sqlState(error: unknown): string | undefined {
-  return error instanceof pg.DatabaseError ? error.code : undefined;
-}
 
 /** Name of the constraint or unique index that a database error reports, else undefined. */
 export function violatedConstraint(error: unknown): string | undefined {
@@ -183,9 +110,4 @@ export async function retryConflicts<T>(run: () => Promise<T>, isConflict = isRe
       await sleep(Math.random() * 10 * 2 ** tries);
     }
   }
-}
-
-/** Whether the same work may succeed when it is simply run again. */
-export function isRetryable(error: unknown): boolean {
-  return retryableCodes.has(sqlState(error) ?? "") || isOutdatedPlan(error);
 }

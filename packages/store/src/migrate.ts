@@ -16,14 +16,15 @@ import { changedText, compareSchema, newerText, readApplied } from "./schema-sta
 
 /** Serialises migrating processes; any constant that nothing else locks. */
 const advisoryLockKey = 4_711_002_026;
-const defaultLockTimeoutMs = 2_000;
+/** Below PostgreSQL's deadlock_timeout of a second: of two that wait for each other it is the migration that gives up. */
+const defaultLockTimeoutMs = 500;
 const defaultGiveUpAfterMs = 10 * 60_000;
 const lockNotAvailable = "55P03";
 
 export interface MigrateOptions {
   /** Changes nothing; resolves to what would be applied. */
   readonly dryRun?: boolean;
-  /** M3: how long traffic stands still at most for one lock. Default 2 s. */
+  /** M3: how long traffic stands still at most for one lock. Default half a second. */
   readonly lockTimeoutMs?: number;
   /** M3: how long one migration is tried. Default 10 minutes. */
   readonly giveUpAfterMs?: number;

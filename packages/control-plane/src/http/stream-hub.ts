@@ -167,6 +167,8 @@ export class StreamHub {
       if (error instanceof StalledError) response.destroy();
       else if (!signal.aborted) request.log.error({ err: error }, "stream failed");
     } finally {
+      // The head that was sent says that the connection stays; the client's next request must not come to it.
+      if (this.#closing.aborted) response.once("finish", () => request.raw.socket.destroySoon());
       response.end();
     }
   }

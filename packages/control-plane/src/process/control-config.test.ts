@@ -27,6 +27,7 @@ test("what is needed, and what the rest is then", () => {
   expect(readControlConfig(minimal)).toEqual({
     databaseUrl: minimal.HELMR_DATABASE_URL,
     listen: { host: "127.0.0.1", port: 4747 },
+    shutdownDelayMs: 0,
     artifactStore: {
       place: { kind: "folder", folder: "/var/lib/helmr/artifacts" },
       s3: { endpoint: undefined, region: undefined, forcePathStyle: false },

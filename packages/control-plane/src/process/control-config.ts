@@ -14,6 +14,7 @@ export interface ControlConfig {
   readonly listen: ReturnType<typeof toAddress>;
   readonly tracing: TracingConfig;
   readonly metricsListen: ReturnType<typeof toAddress> | undefined;
+  readonly shutdownDelayMs: number;
   readonly artifactStore: ArtifactStoreConfig;
   readonly secretKeys: SecretKeys;
   readonly authSecret: Buffer;
@@ -38,6 +39,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     databaseUrl: values.HELMR_DATABASE_URL,
     listen: toAddress(values.HELMR_LISTEN),
     metricsListen: values.HELMR_METRICS_LISTEN,
+    shutdownDelayMs: values.HELMR_SHUTDOWN_DELAY,
     artifactStore: artifactStoreConfig(values),
     tracing: values,
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },

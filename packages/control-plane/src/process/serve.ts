@@ -4,6 +4,7 @@
  * Start order: database and its schema, keys of the secrets that are stored, bootstrap token, then the port. Nothing is
  * changed before the schema is known to be one that this version may use.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { createMemoryBus, createRedisBus } from "@helmr/coordination";
 import { listenForStop, openArtifactStore, redisOptions, startLogger } from "@helmr/process";
 import {
@@ -77,7 +78,9 @@ export async function serve(environment: Environment): Promise<void> {
   telemetry.setReady(() => databaseIsUsable(db));
   await signals.stopping;
   telemetry.setReady(() => false);
-  logger.info("stopping");
+  controlPlane.retire();
+  logger.info({ shutdownDelayMs: config.shutdownDelayMs }, "stopping");
+  await sleep(config.shutdownDelayMs);
 }
 
 /** A secret that cannot be read would fail each run that declares it: that is said here, once, instead. */

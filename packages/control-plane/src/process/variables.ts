@@ -73,6 +73,9 @@ export const controlVariables = {
   HELMR_METRICS_LISTEN: metricsListen.describe(
     `${metricsListen.description}; the public port has health and readiness too`,
   ),
+  HELMR_SHUTDOWN_DELAY: duration("0s", "0s").describe(
+    "after SIGTERM: how long requests are still taken while /readyz is 503; longer than the load balancer takes to notice",
+  ),
   ...artifactStoreVariables,
   HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
   HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),

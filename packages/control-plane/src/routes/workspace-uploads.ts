@@ -94,7 +94,7 @@ async function save(
   settings: WorkspaceSettings,
   { scope, request, workspaceId, message, what, apply }: Upload,
 ): Promise<VersionRow> {
-  const { db, artifacts, manifests, closing } = context;
+  const { db, artifacts, manifests, ending } = context;
   // Before the body is read: a refusal costs the client nothing. Decided again when the version is recorded.
   if (!(await requireFreeWorkspace(db, scope, workspaceId))) found(undefined, "workspace");
   const workspace = found(await getWorkspace(db, scope, workspaceId), "workspace");
@@ -110,7 +110,7 @@ async function save(
       base: base && { manifestDigest: base.manifest_digest },
       cache: manifests,
       reserve: (digests) => reserveArtifacts(db, leaseId, digests),
-      signal: closing,
+      signal: ending,
       limits: {
         maxBytes: settings.maxArchiveBytes,
         maxFileBytes: settings.maxArchiveBytes,

@@ -30,7 +30,7 @@ export async function waitFor<T>(context: Context, call: WaitingCall, waiting: W
   const endMs = performance.now() + waiting.waitMs;
   const gone = new AbortController();
   call.reply.raw.once("close", () => gone.abort());
-  const signal = AbortSignal.any([gone.signal, context.closing]);
+  const signal = AbortSignal.any([gone.signal, context.ending]);
   // Subscribed before the first attempt: what comes after it is not missed.
   using wakeUp = new WakeUp(context.bus, waiting.topic, signal);
   const first = await waiting.attempt();

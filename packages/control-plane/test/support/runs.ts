@@ -25,7 +25,10 @@ export interface LeasedRun {
 
 const succeeded: RunOutcome = { status: "succeeded", outputJson: '{"done":true}' };
 
-export async function leaseRun(server: TestServer, runId: string): Promise<LeasedRun> {
+export async function leaseRun(
+  server: Pick<TestServer, "db" | "bus" | "environment">,
+  runId: string,
+): Promise<LeasedRun> {
   const { db, bus } = server;
   const workerInstanceId = await seedWorker(db, server.environment.workerGroupId);
   // Ahead of what other tests queued.
