@@ -91,7 +91,7 @@ describe("memory", () => {
   contract(async () => [keep(createMemoryFireIndex())]);
 });
 
-describe.each(redisPrograms())("%s", (program) => {
+describe.each(redisPrograms)("%s", (program) => {
   let redis: TestRedis;
   const problems: string[] = [];
   const newIndex = () =>

@@ -78,7 +78,7 @@ describe("memory", () => {
   });
 });
 
-describe.each(redisPrograms())("%s", (program) => {
+describe.each(redisPrograms)("%s", (program) => {
   let redis: TestRedis;
   const problems: string[] = [];
   const newBus = () =>

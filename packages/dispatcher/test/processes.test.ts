@@ -95,7 +95,7 @@ const runsPerSchedule = async () =>
       group by s.id`.execute(database.db)
   ).rows.map(({ n }) => n);
 
-test.each(redisPrograms())(
+test.each(redisPrograms)(
   "%s joins them: hints arrive, a killed one is made up for, nothing fires twice",
   async (server) => {
     redis = await startRedis(server);
@@ -122,7 +122,7 @@ test.each(redisPrograms())(
   },
 );
 
-test.each(redisPrograms())(
+test.each(redisPrograms)(
   "%s is hung, flushed and killed in the middle: what is due fires once each time, and hints come again",
   async (server) => {
     redis = await startRedis(server);

@@ -175,7 +175,7 @@ async function everySlotOnce(
   }
 }
 
-describe.each(redisPrograms())("%s", (program) => {
+describe.each(redisPrograms)("%s", (program) => {
   let redis: TestRedis;
   beforeAll(async () => {
     redis = await startRedis(program);

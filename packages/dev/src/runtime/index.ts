@@ -6,6 +6,7 @@
  *     <cacheDir>/images/                 the image store (@helmr/artifacts/images)
  *     <cacheDir>/bun/<version>/bun       with its SHA-256 beside it
  *     <cacheDir>/versitygw/<version>/    an S3 server for tests, with its SHA-256 beside it
+ *     <cacheDir>/valkey/8/               Valkey for tests, with its SHA-256 beside it
  *     <cacheDir>/node/<version>/         Node 24 for machines with an older one (scripts/lib/node.mjs)
  *
  * Installations at the same time wait for each other; each appears by one rename, so that one that was killed leaves

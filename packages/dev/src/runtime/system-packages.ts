@@ -40,6 +40,13 @@ const testNeeds: readonly Need[] = [
   { proof: "redis-server", debian: "redis-server", fedora: "redis", arch: "redis" },
 ];
 
+const valkey: Need = {
+  proof: "valkey-server",
+  debian: "valkey-server",
+  fedora: "valkey",
+  arch: "valkey",
+};
+
 const debianCertificates: Need = {
   proof: "/etc/ssl/certs/ca-certificates.crt",
   debian: "ca-certificates",
@@ -141,4 +148,9 @@ export async function ensureImageBuildPackages(context: RuntimeContext): Promise
 /** Have the distribution's programs that only tests need. @throws RuntimeError that names them, where they cannot be installed. */
 export async function ensureTestPrograms(context: Pick<RuntimeContext, "log">): Promise<void> {
   await ensure(testNeeds, context);
+}
+
+/** Have Valkey as the distribution's package. @throws RuntimeError that names it, where it cannot be installed. */
+export async function ensureValkeyPackage(context: Pick<RuntimeContext, "log">): Promise<void> {
+  await ensure([valkey], context);
 }
