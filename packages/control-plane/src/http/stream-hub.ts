@@ -8,6 +8,8 @@
  * E3 A stream ends when its source says so (terminal and drained), after 30 minutes, when the client is gone, when the
  *    client takes nothing for a minute, or when the server closes; the subscriber resumes with the last id.
  * E4 A stream ends within two seconds of its caller losing access: it is asked again every second.
+ * E5 Followers of one thing that stand at one place share a read that is under way, unless a hint has come since it began: 1,000
+ *    followers of 100 runs poll the database as 100 do. Their polls are due at the same time for that.
  */
 import { once } from "node:events";
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
@@ -44,6 +46,8 @@ export interface StreamSource {
   readonly cursor: number;
   /** A comment is sent when nothing else was for that long. */
   readonly keepAliveMs: number;
+  /** E5: the name of what is followed, the same for all who get the same frames; absent: nobody else does. */
+  readonly sharedAs?: string;
   /** Frames with ids above `cursor`, in order. */
   next(cursor: number): Promise<StreamPage>;
   /** Told when the client's connection has taken every frame up to there. */
@@ -84,6 +88,8 @@ export class StreamHub {
   /** How many of `#open` and of what is reserved are whose; nobody who has none. */
   readonly #openByActor = new Map<string, number>();
   #reserved = 0;
+  /** E5: reads under way, by what is read and from where. */
+  readonly #reads = new Map<string, Map<number, Promise<StreamPage>>>();
 
   constructor(bus: LiveBus, closing: AbortSignal, limits: StreamLimits) {
     this.#bus = bus;
@@ -148,6 +154,22 @@ export class StreamHub {
     await Promise.all(this.#open);
   }
 
+  /** E5 */
+  #read(source: StreamSource, cursor: number): Promise<StreamPage> {
+    const { sharedAs } = source;
+    if (sharedAs === undefined) return source.next(cursor);
+    const reads = this.#reads.get(sharedAs) ?? new Map<number, Promise<StreamPage>>();
+    this.#reads.set(sharedAs, reads);
+    const underWay = reads.get(cursor);
+    if (underWay !== undefined) return underWay;
+    const read = source.next(cursor).finally(() => {
+      reads.delete(cursor);
+      if (reads.size === 0 && this.#reads.get(sharedAs) === reads) this.#reads.delete(sharedAs);
+    });
+    reads.set(cursor, read);
+    return read;
+  }
+
   async #run({ request, reply, stillAllowed }: StreamCall, source: StreamSource): Promise<void> {
     const response = reply.raw;
     const gone = new AbortController();
@@ -180,7 +202,8 @@ export class StreamHub {
     stillAllowed: () => Promise<boolean>,
     signal: AbortSignal,
   ): Promise<void> {
-    using wakeUp = new WakeUp(this.#bus, source.topic, signal);
+    const forget = () => this.#reads.delete(source.sharedAs ?? "");
+    using wakeUp = new WakeUp(this.#bus, source.topic, signal, forget);
     const endMs = Date.now() + maxStreamMs;
     let cursor = source.cursor;
     let lastWriteMs = Date.now();
@@ -190,7 +213,7 @@ export class StreamHub {
         if (!(await stillAllowed())) return; // E4
         lastAskedMs = Date.now();
       }
-      const page = await nextPage(source, cursor, request);
+      const page = await nextPage(source, () => this.#read(source, cursor), cursor, request);
       if (page.frames.length > 0) {
         cursor = page.frames.at(-1)?.id ?? cursor;
         await write(
@@ -204,7 +227,7 @@ export class StreamHub {
       }
       if (page.ended) return;
       if (page.full) continue;
-      await wakeUp.wait(Math.min(slowPollMs, source.keepAliveMs));
+      await wakeUp.wait(Math.min(untilPollMs(source.topic), source.keepAliveMs));
       if (Date.now() - lastWriteMs < source.keepAliveMs) continue;
       await write(response, ": keep-alive\n\n", signal, this.#limits.maxStalledMs ?? defaultMaxStalledMs);
       lastWriteMs = Date.now();
@@ -212,11 +235,25 @@ export class StreamHub {
   }
 }
 
+/** E5: to the topic's next turn, once a second; topics have theirs at different times. */
+function untilPollMs(topic: string): number {
+  let offset = 0;
+  for (let at = 0; at < topic.length; at += 1) offset = (offset * 31 + topic.charCodeAt(at)) % slowPollMs;
+  const left = slowPollMs - ((Date.now() + offset) % slowPollMs);
+  // One that is due in a moment is left out: it was just read.
+  return left < slowPollMs / 10 ? left + slowPollMs : left;
+}
+
 /** The source's next page, or the frame that says that it failed. */
-async function nextPage(source: StreamSource, cursor: number, request: FastifyRequest): Promise<StreamPage> {
-  if (source.failure === undefined) return await source.next(cursor);
+async function nextPage(
+  source: StreamSource,
+  read: () => Promise<StreamPage>,
+  cursor: number,
+  request: FastifyRequest,
+): Promise<StreamPage> {
+  if (source.failure === undefined) return await read();
   try {
-    return await source.next(cursor);
+    return await read();
   } catch (error) {
     request.log.error({ err: error }, "stream failed");
     return { frames: [source.failure(cursor)], full: false, ended: true };

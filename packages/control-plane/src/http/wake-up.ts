@@ -15,9 +15,13 @@ export class WakeUp {
     this.#wake?.();
   };
 
-  constructor(bus: LiveBus, topic: string, signal: AbortSignal) {
+  /** `onHint`: told of each hint, before anybody who waits for it goes on. */
+  constructor(bus: LiveBus, topic: string, signal: AbortSignal, onHint?: () => void) {
     this.#signal = signal;
-    this.#subscription = bus.subscribe(topic, this.#onEvent);
+    this.#subscription = bus.subscribe(topic, () => {
+      onHint?.();
+      this.#onEvent();
+    });
     signal.addEventListener("abort", this.#onEvent, { once: true });
   }
 

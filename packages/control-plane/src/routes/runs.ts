@@ -79,6 +79,7 @@ export function runHandlers(context: Context): RunHandlers {
           event: "run_event",
           cursor: streamCursor(request, query.cursor),
           keepAliveMs: eventKeepAliveMs,
+          sharedAs: `run_event ${runID}`,
           next: (cursor) => nextEvents(context, scope, runID, cursor),
         });
       }
@@ -100,6 +101,7 @@ export function runHandlers(context: Context): RunHandlers {
           event: "run_log",
           cursor: streamCursor(request, query.cursor),
           keepAliveMs: logKeepAliveMs,
+          sharedAs: `run_log ${runID}`,
           next: (cursor) => nextLogs(context, scope, runID, cursor),
         });
       }
