@@ -2,7 +2,7 @@
 import type { ArtifactStore } from "@helmr/artifacts";
 import type { FireIndex, LiveBus } from "@helmr/coordination";
 import type { Database } from "@helmr/store";
-import type { DispatcherMetrics } from "@helmr/telemetry";
+import type { DispatcherMetrics, Tracing } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import type { ScheduleClock } from "./schedule-clock.ts";
 import type { ScheduleSettings } from "./schedule-settings.ts";
@@ -14,6 +14,7 @@ export interface DispatcherContext {
   readonly artifacts: ArtifactStore;
   readonly logger: Logger;
   readonly metrics: DispatcherMetrics;
+  readonly tracing: Tracing;
   readonly schedules: {
     readonly index: FireIndex;
     readonly settings: ScheduleSettings;

@@ -44,14 +44,21 @@ async function fireOne(context: DispatcherContext, fire: ClaimedFire): Promise<F
   const { db, logger } = context;
   const { maxAttempts, jitterMs } = context.schedules.settings;
   const about = { scheduleId: fire.id, slot: fire.slot.toISOString(), attempt: fire.attempt };
+  const span = context.tracing.start("schedule fire", {
+    kind: "producer",
+    attributes: { "helmr.schedule_id": fire.id, "helmr.environment_id": fire.scope.environmentId },
+  });
   try {
     // Its attempts ended without a word: with the dispatcher, perhaps because of it.
     if (fire.attempt > maxAttempts)
       throw new ApiError(409, "starting the session did not come to an end; see the dispatcher's log");
-    const outcome = await throughOutages(() => fireSchedule(db, fire, { jitterMs }));
+    const traceContext = span.traceparent;
+    const outcome = await throughOutages(() => fireSchedule(db, fire, { jitterMs, traceContext }));
+    if (outcome.status === "fired") span.set({ "helmr.run_id": outcome.runId });
     logger.debug({ ...about, outcome: outcome.status }, "a schedule was due");
     return outcome;
   } catch (error) {
+    span.fail("the session was not started");
     try {
       const outcome = await throughOutages(() => failFire(db, fire, error, { jitterMs, maxAttempts }));
       // What the task or its environment lacks is its owner's to see; the rest is ours.
@@ -67,6 +74,8 @@ async function fireOne(context: DispatcherContext, fire: ClaimedFire): Promise<F
       );
       return { status: "superseded" };
     }
+  } finally {
+    span.end();
   }
 }
 

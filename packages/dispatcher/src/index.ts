@@ -3,7 +3,13 @@
  * none running delays expiry and the repair of lost hints, nothing else.
  */
 import { createMemoryFireIndex, type FireIndex } from "@helmr/coordination";
-import { createDispatcherMetrics, type DispatcherMetrics, unreadRegistry } from "@helmr/telemetry";
+import {
+  createDispatcherMetrics,
+  type DispatcherMetrics,
+  noTracing,
+  type Tracing,
+  unreadRegistry,
+} from "@helmr/telemetry";
 import {
   type DispatcherContext,
   type DispatcherIntervals,
@@ -38,9 +44,11 @@ import { triggerSchedulesLoop } from "./trigger-schedules.ts";
 
 export type { DispatcherIntervals } from "./context.ts";
 
-export interface DispatcherOptions extends Omit<DispatcherContext, "schedules" | "metrics"> {
+export interface DispatcherOptions extends Omit<DispatcherContext, "schedules" | "metrics" | "tracing"> {
   /** Default: nobody reads them. */
   readonly metrics?: DispatcherMetrics;
+  /** Default: none. */
+  readonly tracing?: Tracing;
   /** Default: of this process alone. */
   readonly fireIndex?: FireIndex;
   readonly schedules?: Partial<ScheduleSettings>;
@@ -64,6 +72,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     artifacts: options.artifacts,
     logger,
     metrics: options.metrics ?? createDispatcherMetrics(unreadRegistry()),
+    tracing: options.tracing ?? noTracing,
     schedules: {
       index: options.fireIndex ?? createMemoryFireIndex(),
       settings: { ...defaultScheduleSettings, ...options.schedules },

@@ -3,6 +3,7 @@ import { type Logger, pino } from "pino";
 import { z } from "zod";
 import { ConfigError } from "./config.ts";
 import { disableCoreDumps } from "./core-dumps.ts";
+import { logFormatters } from "./log-names.ts";
 
 export const logLevel = z
   .enum(["trace", "debug", "info", "warn", "error", "fatal"], {
@@ -13,7 +14,7 @@ export const logLevel = z
 
 /** A logger on stdout, and no core files from here on. */
 export async function startLogger(level: string): Promise<Logger> {
-  const logger = pino({ level, timestamp: pino.stdTimeFunctions.isoTime });
+  const logger = pino({ level, timestamp: pino.stdTimeFunctions.isoTime, formatters: logFormatters });
   if (!(await disableCoreDumps())) {
     logger.warn("core files are not turned off: install util-linux, or start with `ulimit -c 0`");
   }

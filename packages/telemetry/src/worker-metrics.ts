@@ -5,15 +5,15 @@ import type { MetricsRegistry } from "./registry.ts";
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>;
 
 export function createWorkerMetrics(registry: MetricsRegistry) {
-  const { counter, gauge, histogram } = define(registry);
+  const { counter, gauge, watched, histogram } = define(registry);
   return {
     slots: gauge("helmr_worker_slots", "Runs, builds and live copies that this worker takes at a time", [
       "kind",
     ]),
-    slotsInUse: gauge("helmr_worker_slots_in_use", "Those it has now", ["kind"]),
+    slotsInUse: watched("helmr_worker_slots_in_use", "Those it has now", ["kind"]),
     runs: counter(
       "helmr_worker_runs_total",
-      "Leases of runs that ended here, by how: succeeded, failed, cancelled, parked, lost",
+      "Leases of runs that ended here, by how: finished, parked, handed_back (the worker was drained) or lost",
       ["outcome"],
     ),
     runStart: histogram(
@@ -23,15 +23,14 @@ export function createWorkerMetrics(registry: MetricsRegistry) {
       ["guest"],
     ),
     pool: {
-      size: gauge("helmr_guest_pool_size", "Guests that are up and wait for a run"),
+      size: watched("helmr_guest_pool_size", "Guests that are up and wait for a run", []),
       hits: counter("helmr_guest_pool_hits_total", "Runs that got a guest that was up"),
       misses: counter("helmr_guest_pool_misses_total", "Runs for which a guest had to be started"),
     },
     guestStart: histogram(
       "helmr_guest_start_seconds",
-      "Start of a guest until its agent answered, for the pool or for a run that waited",
+      "Start of a guest until its agent answered, for the pool or for a run that waits",
       secondsBuckets,
-      ["for"],
     ),
     checkpoint: {
       seconds: histogram(
@@ -66,18 +65,11 @@ export function createWorkerMetrics(registry: MetricsRegistry) {
         bytesBuckets,
       ),
     },
-    workspaceRestore: {
-      seconds: histogram(
-        "helmr_workspace_restore_seconds",
-        "Writing a saved version into a workspace",
-        longSecondsBuckets,
-      ),
-      bytes: histogram(
-        "helmr_workspace_restore_bytes",
-        "Size of the files of a restored version",
-        bytesBuckets,
-      ),
-    },
+    workspaceRestore: histogram(
+      "helmr_workspace_restore_seconds",
+      "Writing a saved version into a workspace",
+      longSecondsBuckets,
+    ),
     hotWait: histogram(
       "helmr_wait_hot_seconds",
       "From a wait's beginning until its result, of waits whose guest stayed",
@@ -90,6 +82,6 @@ export function createWorkerMetrics(registry: MetricsRegistry) {
         ["kind", "result"],
       ),
     },
-    build: histogram("helmr_build_seconds", "Builds of deployments", longSecondsBuckets, ["outcome"]),
+    build: histogram("helmr_build_seconds", "Builds of deployments", longSecondsBuckets),
   };
 }

@@ -152,7 +152,7 @@ class Execution {
     this.#options = options;
     this.#dir = join(options.buildsDir, randomUUID().slice(0, 13));
     this.#sourceDir = join(this.#dir, "source");
-    this.#logger = options.logger.child({ deploymentId: build.deployment_id, leaseId: build.lease_id });
+    this.#logger = options.logger.child({ deployment_id: build.deployment_id, lease_id: build.lease_id });
     this.#events = new BuildEvents({
       send: (items) => options.client.buildEvents(build.lease_id, build.fencing, items, this.#abort.signal),
       onFailure: (error) => this.#onReportFailure(error),

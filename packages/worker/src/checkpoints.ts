@@ -24,6 +24,7 @@ import {
 } from "@helmr/artifacts/archive";
 import { callMethod, linkSnapshot } from "@helmr/guest-protocol";
 import { type CheckpointHost, checkpointRecord } from "@helmr/isolation";
+import type { WorkerMetrics } from "@helmr/telemetry";
 import pLimit from "p-limit";
 import type { Logger } from "pino";
 import { z } from "zod";
@@ -83,6 +84,7 @@ export interface CheckpointsOptions {
   readonly journal: UploadJournal;
   /** A transfer without a byte for that long has failed. */
   readonly stallMs: number;
+  readonly metrics?: WorkerMetrics | undefined;
   readonly logger: Logger;
 }
 
@@ -137,12 +139,15 @@ export class Checkpoints {
               },
             }),
         );
+        this.#options.metrics?.checkpoint.bytes.observe(sizeBytes);
         const { keyId, contentBytes, durationMs } = archive.stats();
         const manifest = {
           compatibility: compatibilityOf(host),
           driver: state.record.driver,
           key_id: keyId,
           content_bytes: contentBytes,
+          // Traces: the lease that goes on from here is linked to this one.
+          lease_id: leaseId,
         };
         return { manifest, artifactDigest: digest, sizeBytes, storeMs: Math.round(durationMs) };
       }),

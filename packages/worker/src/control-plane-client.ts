@@ -109,11 +109,17 @@ interface Call<Schema extends z.ZodType> {
 /** `retries` of 8 with 100 ms doubling to 5 s and jitter spans about 20 s, less than a lease. */
 const retryPolicy = { retries: 8, minTimeout: 100, maxTimeout: 5_000, factor: 2, randomize: true } as const;
 
+type OnAnswered = (kind: string, result: "ok" | "refused" | "failed") => void;
+
 export class ControlPlaneClient {
   readonly #base: string;
   #credential = "";
 
-  constructor(controlPlaneUrl: string) {
+  readonly #onAnswered: OnAnswered;
+
+  /** `onAnswered` is told of every request: its path without ids, and what came of it. */
+  constructor(controlPlaneUrl: string, onAnswered: OnAnswered = () => undefined) {
+    this.#onAnswered = onAnswered;
     this.#base = `${controlPlaneUrl.replace(/\/+$/, "")}/api/worker/v1`;
   }
 
@@ -395,6 +401,19 @@ export class ControlPlaneClient {
   }
 
   async #once<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.infer<Schema>> {
+    try {
+      const answer = await this.#ask(call);
+      this.#onAnswered(kindOf(call.path), "ok");
+      return answer;
+    } catch (error) {
+      // Given up by whoever asked: neither the control plane's fault nor its answer.
+      if (call.signal?.aborted !== true)
+        this.#onAnswered(kindOf(call.path), isFinal(error) ? "refused" : "failed");
+      throw error;
+    }
+  }
+
+  async #ask<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.infer<Schema>> {
     const limit = AbortSignal.timeout(call.timeoutMs ?? requestTimeoutMs);
     const response = await fetch(`${this.#base}/${call.path}`, {
       method: "POST",
@@ -405,6 +424,13 @@ export class ControlPlaneClient {
     if (response.ok) return call.answer.parse(await bodyOf(response));
     throw await refusal(call.path, response);
   }
+}
+
+const ids = /\/[0-9a-f]{8}-[0-9a-f-]{27}(?=\/|$)/g;
+
+/** `leases/append` of `leases/<id>/append`. */
+function kindOf(path: string): string {
+  return path.replace(ids, "");
 }
 
 async function bodyOf(response: Response): Promise<unknown> {

@@ -132,7 +132,7 @@ class Materialization {
     this.#assignment = assignment;
     this.#options = options;
     const { materialization_id: id, fencing, workspace_id: workspaceId } = assignment;
-    this.#logger = options.logger.child({ materializationId: id, workspaceId });
+    this.#logger = options.logger.child({ materialization_id: id, workspace_id: workspaceId });
     this.#reach = async (point) => options.onDebugPoint(point, id);
     this.#copy = new LiveCopy({
       materializationId: id,

@@ -3,6 +3,13 @@ import { availableParallelism, totalmem } from "node:os";
 import type { ArtifactStore } from "@helmr/artifacts";
 import type { ArchiveKeys } from "@helmr/artifacts/archive";
 import type { Isolation } from "@helmr/isolation";
+import {
+  createWorkerMetrics,
+  noTracing,
+  type Tracing,
+  unreadRegistry,
+  type WorkerMetrics,
+} from "@helmr/telemetry";
 import type { Logger } from "pino";
 import type { OnDebugPoint } from "./debug-points.ts";
 
@@ -54,6 +61,10 @@ export interface WorkerOptions {
   readonly stopSaveMs?: number | undefined;
   /** For tests of what may happen in between; default: nothing. */
   readonly onDebugPoint?: OnDebugPoint | undefined;
+  /** Default: nobody reads them. */
+  readonly metrics?: WorkerMetrics | undefined;
+  /** Default: none. */
+  readonly tracing?: Tracing | undefined;
   readonly logger: Logger;
 }
 
@@ -66,6 +77,8 @@ export interface ResolvedWorkerOptions extends WorkerOptions {
   readonly transferStallMs: number;
   readonly stopSaveMs: number;
   readonly onDebugPoint: OnDebugPoint;
+  readonly metrics: WorkerMetrics;
+  readonly tracing: Tracing;
 }
 
 /** Option, else a default from the machine: 4 runs per core (most wait for a model), 80 % of its memory. */
@@ -93,5 +106,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedWorkerOptions {
     transferStallMs: options.transferStallMs ?? 60_000,
     stopSaveMs: options.stopSaveMs ?? 10_000,
     onDebugPoint: options.onDebugPoint ?? (() => undefined),
+    metrics: options.metrics ?? createWorkerMetrics(unreadRegistry()),
+    tracing: options.tracing ?? noTracing,
   };
 }

@@ -58,6 +58,8 @@ export interface ParkingOptions {
   readonly isStopping: () => boolean;
   readonly onParked: () => void;
   readonly onFailure: (error: unknown) => void;
+  /** The guest was not saved, for no reason of the run's. */
+  readonly onSaveFailed: () => void;
   readonly signal: AbortSignal;
   readonly logger: Logger;
 }
@@ -272,5 +274,6 @@ export class Parking {
   #say(error: unknown): void {
     const attributes = { message: messageOf(error).slice(0, 500), tries: this.#tries };
     this.#options.queue.event("worker.park_failed", "warn", attributes, Date.now());
+    this.#options.onSaveFailed();
   }
 }

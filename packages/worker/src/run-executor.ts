@@ -24,6 +24,7 @@
 import type { Resume, RunAssignment } from "@helmr/api";
 import { type CallResult, type GuestMessage, limits, type RunOutcome } from "@helmr/guest-protocol";
 import type { Isolation, IsolationCapabilities } from "@helmr/isolation";
+import { runTrace, type Tracing, type WorkerMetrics } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import { AppendQueue } from "./append-queue.ts";
 import { type Checkpoints, type HeldCall, isPermanent } from "./checkpoints.ts";
@@ -41,6 +42,7 @@ import { Redactor } from "./redact.ts";
 import { restoreRunGuest } from "./restore-guest.ts";
 import { RunCalls } from "./run-calls.ts";
 import { type GuestKind, guestKind, type RunGuest, type RunGuests } from "./run-guest.ts";
+import { RunObserver } from "./run-observer.ts";
 import { reportOfEnd, reportOfOutcome, reportOfStartFailure, reportOfStop, type Stop } from "./run-report.ts";
 import { startMessage } from "./run-start.ts";
 import { RunWorkspace } from "./run-workspace.ts";
@@ -64,6 +66,8 @@ export interface RunExecutorOptions {
   readonly onDebugPoint: OnDebugPoint;
   readonly capabilities: IsolationCapabilities;
   readonly cancelGraceMs: number;
+  readonly metrics: WorkerMetrics;
+  readonly tracing: Tracing;
   readonly logger: Logger;
 }
 
@@ -126,6 +130,7 @@ class Execution {
   readonly #options: RunExecutorOptions;
   readonly #kind: GuestKind;
   readonly #logger: Logger;
+  readonly #observer: RunObserver;
   readonly #queue: AppendQueue;
   /** Aborts a guest's start. */
   readonly #preparation = new AbortController();
@@ -155,7 +160,14 @@ class Execution {
     this.#options = options;
     this.#kind = guestKind(run);
     this.#redactor = new Redactor(run.secrets.map(({ placement, value }) => [placement.name, value]));
-    this.#logger = options.logger.child({ runId: run.run_id, leaseId: run.lease_id });
+    this.#logger = options.logger.child({
+      run_id: run.run_id,
+      session_id: run.session_id,
+      lease_id: run.lease_id,
+      environment_id: run.environment_id,
+      trace_id: runTrace(run.run_id, run.traceparent).traceId,
+    });
+    this.#observer = new RunObserver(run, options.metrics, options.tracing);
     this.#queue = new AppendQueue({
       send: (items) => options.client.append(run.lease_id, run.fencing, items, this.#abandoned.signal),
       onFailure: (error) => this.#onReportFailure(error),
@@ -167,10 +179,16 @@ class Execution {
       waits: options.waits,
       answer: (callId, result) => this.#answer(callId, result),
       onFailure: (error) => this.#onReportFailure(error),
-      onWait: (wait) => this.#parking?.onWait(wait),
+      onWait: (wait) => {
+        this.#observer.waits(wait);
+        this.#parking?.onWait(wait);
+      },
       signal: this.#abandoned.signal,
     });
-    this.#reach = async (point) => options.onDebugPoint(point, run.run_id);
+    this.#reach = async (point) => {
+      this.#observer.reached(point);
+      await options.onDebugPoint(point, run.run_id);
+    };
     this.#workspace = new RunWorkspace({
       run,
       client: options.client,
@@ -202,6 +220,7 @@ class Execution {
       this.#logger.error({ reason: messageOf(error) }, "run execution failed");
     } finally {
       for (const timer of this.#timers) clearTimeout(timer);
+      this.#observer.ended(this.end);
       heartbeats.release(this.#run.lease_id);
     }
   }
@@ -283,7 +302,7 @@ class Execution {
 
   /** I6 */
   async #closeWorkspace(): Promise<void> {
-    const { unsaved } = await this.#workspace.close(this.#isTaskOver);
+    const { unsaved } = await this.#observer.savingFiles(() => this.#workspace.close(this.#isTaskOver));
     if (unsaved === undefined || this.#isOver()) return;
     this.#isUnsaved = true;
     const attributes = { message: unsaved.slice(0, 500), workspace_id: this.#run.workspace_id };
@@ -296,6 +315,7 @@ class Execution {
     pool.noteRun(this.#kind, "starting");
     try {
       const { guest, pooled } = await this.#takeGuest();
+      this.#observer.guestTaken(pooled);
       this.#guest = guest;
       this.#workspace.use(guest);
       if (this.#stop !== undefined) return this.#stopReport();
@@ -318,6 +338,7 @@ class Execution {
       calls = await this.#restore(resume);
     } catch (error) {
       this.#logger.warn({ reason: messageOf(error) }, "the checkpoint was not restored");
+      this.#observer.restoreFailed("the checkpoint was not restored");
       await this.#reportFailedRestore(error);
       return undefined;
     }
@@ -325,6 +346,7 @@ class Execution {
     const guest = this.#guest;
     if (guest === undefined) return undefined;
     void guest.session.ended.then((end) => this.#guestEnded(end));
+    this.#observer.restored(resume);
     this.#limitDuration();
     await this.#reach("resume.answered");
     await this.#reportStart({ pooled: false, start_ms: performance.now() - from }, calls);
@@ -393,6 +415,7 @@ class Execution {
           this.#decide(undefined);
         },
         onFailure: (error) => this.#onReportFailure(error),
+        onSaveFailed: () => options.metrics.checkpoint.errors.inc(),
         signal: this.#abandoned.signal,
         logger: this.#logger,
       },
@@ -402,6 +425,7 @@ class Execution {
 
   /** The first decision counts. */
   #decide(report: RunReport | undefined): void {
+    if (report !== undefined && !this.#isDecided) this.#observer.outcome(report);
     this.#isDecided = true;
     this.#decided.resolve(report);
   }
@@ -438,7 +462,8 @@ class Execution {
 
   async #sendStart(guest: RunGuest): Promise<void> {
     this.#limitDuration();
-    await guest.session.send(startMessage(this.#run));
+    this.#observer.taskStarts();
+    await guest.session.send(startMessage(this.#run, this.#observer.taskTraceparent));
   }
 
   /** Time that the run was parked does not count. */
@@ -475,7 +500,7 @@ class Execution {
   async #receive(message: GuestMessage): Promise<void> {
     switch (message.type) {
       case "run.started":
-        return;
+        return this.#observer.taskStarted();
       case "log":
         return this.#queue.log(message.stream, message.data, plausibleTime(message.at_ms));
       case "metadata": {

@@ -4,6 +4,7 @@ import type { BuiltSandbox, MaterializationAssignment, RunAssignment } from "@he
 import { agentArgv, agentEnvironment } from "@helmr/guest";
 import { guestPaths } from "@helmr/guest-protocol";
 import type { GuestSpec, Isolation } from "@helmr/isolation";
+import type { WorkerMetrics } from "@helmr/telemetry";
 import { type GuestSession, startGuestSession } from "./guest-session.ts";
 import { keyOf } from "./image-builder/layer-key.ts";
 import type { LayerStore } from "./image-builder/layer-store.ts";
@@ -61,6 +62,7 @@ export interface RunGuestOptions {
   /** Folder of buildGuestBundle. */
   readonly bundleDir: string;
   readonly networkDeny: readonly string[];
+  readonly metrics?: WorkerMetrics | undefined;
 }
 
 const maxProcesses = 2048;
@@ -74,15 +76,17 @@ export class RunGuests {
     this.#options = options;
   }
 
-  start(
+  async start(
     kind: GuestKind,
     openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
     signal?: AbortSignal,
   ): Promise<RunGuest> {
-    const { isolation } = this.#options;
-    return this.#begin(kind, openDisk, (spec) =>
+    const { isolation, metrics } = this.#options;
+    const guest = await this.#begin(kind, openDisk, (spec) =>
       startGuestSession(isolation, spec, signal === undefined ? {} : { signal }),
     );
+    metrics?.guestStart.observe(guest.startMs / 1000);
+    return guest;
   }
 
   /** `restore` gets the specification and the empty workspace folder of the new guest. */

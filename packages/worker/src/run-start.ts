@@ -2,7 +2,8 @@
 import type { RunAssignment } from "@helmr/api";
 import { guestPaths, type SecretPlacement, type WorkerMessage } from "@helmr/guest-protocol";
 
-export function startMessage(run: RunAssignment): WorkerMessage {
+/** `traceparent`: what the task's own spans have as their parent, in its environment as TRACEPARENT. */
+export function startMessage(run: RunAssignment, traceparent: string): WorkerMessage {
   return {
     type: "run.start",
     run: {
@@ -15,7 +16,7 @@ export function startMessage(run: RunAssignment): WorkerMessage {
     task: run.task,
     payload_json: run.payload_json,
     metadata_json: run.metadata_json,
-    env: { ...run.sandbox.image.env },
+    env: { ...run.sandbox.image.env, TRACEPARENT: traceparent },
     secrets: run.secrets.map(
       ({ placement, value }): SecretPlacement =>
         placement.kind === "env"

@@ -75,6 +75,7 @@ export class WorkerParts {
       dir: join(dataDir, "workspaces"),
       artifacts: this.#artifacts,
       loopDevices,
+      metrics: options.metrics,
     });
     this.#caches = new CacheFolders({ dir: join(dataDir, "caches"), loopDevices });
     // Two guests at a time, each with its memory and what it wrote to its root.
@@ -106,7 +107,15 @@ export class WorkerParts {
     readonly buildExecutor: BuildExecutor;
     readonly pool: GuestPool;
   } {
-    const { isolation, runNetworkDeny, cancelGraceMs, logger, pool: poolOptions, capacity } = this.#options;
+    const {
+      isolation,
+      runNetworkDeny,
+      cancelGraceMs,
+      logger,
+      pool: poolOptions,
+      capacity,
+      metrics,
+    } = this.#options;
     const guests = new RunGuests({
       isolation,
       layers: this.#layers,
@@ -114,6 +123,7 @@ export class WorkerParts {
       workspaces: this.#workspaces,
       bundleDir: this.#bundleDir,
       networkDeny: runNetworkDeny,
+      metrics,
     });
     const freeMemoryMib = () =>
       capacity.memoryMib - runExecutor.memoryMib - materializationExecutor.memoryMib;
@@ -130,6 +140,7 @@ export class WorkerParts {
       client: deps.client,
       artifacts: this.#artifacts,
       workspaces,
+      metrics,
       logger,
     });
     const materializationExecutor = new MaterializationExecutor({
@@ -148,6 +159,8 @@ export class WorkerParts {
       saver,
       isolation,
       parkAfterMs: this.#options.parkAfterMs,
+      metrics,
+      tracing: this.#options.tracing,
       onDebugPoint: this.#options.onDebugPoint,
       cancelGraceMs,
       logger,
@@ -172,6 +185,7 @@ export class WorkerParts {
       host: await isolation.checkpointHost(),
       journal: new UploadJournal(join(dataDir, "uploads")),
       stallMs: this.#options.transferStallMs,
+      metrics: this.#options.metrics,
       logger,
     });
   }

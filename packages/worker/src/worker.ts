@@ -15,6 +15,7 @@
 import type { BuildAssignment, MaterializationAssignment, RunAssignment } from "@helmr/api";
 import { workerProtocolVersion } from "@helmr/api";
 import type { IsolationCapabilities } from "@helmr/isolation";
+import { secondsSince } from "@helmr/telemetry";
 import { type Checkpoints, compatibilityOf } from "./checkpoints.ts";
 import { ControlPlaneClient, type RegisterRequest, type Registration } from "./control-plane-client.ts";
 import { Drain, type DrainableWork, type DrainSummary } from "./drain.ts";
@@ -70,7 +71,9 @@ class LeasingWorker implements Worker {
 
   constructor(options: ResolvedWorkerOptions) {
     this.#options = options;
-    this.#client = new ControlPlaneClient(options.controlPlaneUrl);
+    this.#client = new ControlPlaneClient(options.controlPlaneUrl, (kind, result) =>
+      options.metrics.controlPlane.requests.inc({ kind, result }),
+    );
   }
 
   start(): Promise<void> {
@@ -164,7 +167,7 @@ class LeasingWorker implements Worker {
       readonly checkpoints: Checkpoints | undefined;
     },
   ): Running {
-    const { logger, capacity } = this.#options;
+    const { logger, capacity, metrics } = this.#options;
     const client = this.#client;
     const { signal } = this.#stopping;
     const reregister = () => this.#reregister(describe);
@@ -200,7 +203,11 @@ class LeasingWorker implements Worker {
       slots: capacity.builds,
       poll: async (max, aborted) =>
         (await client.lease({ ...nothing, max_builds: Math.min(max, 10) }, aborted)).builds,
-      execute: (build) => buildExecutor.execute(build, signal),
+      execute: async (build) => {
+        const from = performance.now();
+        await buildExecutor.execute(build, signal);
+        metrics.build.observe(secondsSince(from));
+      },
       logger,
     });
     const materializations = new LeaseLoop<MaterializationAssignment>({
@@ -212,6 +219,15 @@ class LeasingWorker implements Worker {
       logger,
     });
     const loops = [runs, builds, materializations];
+    for (const [kind, slots, loop] of [
+      ["run", capacity.runs, runs],
+      ["build", capacity.builds, builds],
+      ["materialization", capacity.materializations, materializations],
+    ] as const) {
+      metrics.slots.set({ kind }, slots);
+      metrics.slotsInUse.watch({ kind }, () => loop.activeCount);
+    }
+    metrics.pool.size.watch({}, () => pool.size);
     const work: DrainableWork = {
       runs: runExecutor,
       builds: buildExecutor,

@@ -25,6 +25,7 @@ import {
   saveTree,
   WorkspaceVersionError,
 } from "@helmr/artifacts/versions";
+import { secondsSince, type WorkerMetrics } from "@helmr/telemetry";
 import type { Logger } from "pino";
 import { type ControlPlaneClient, LeaseLostError, RequestRefusedError } from "./control-plane-client.ts";
 import type { ReachPoint } from "./debug-points.ts";
@@ -64,6 +65,7 @@ export interface WorkspaceSaverOptions {
   readonly client: Pick<ControlPlaneClient, "reserveArtifacts" | "recordVersion">;
   readonly artifacts: ArtifactStore;
   readonly workspaces: Workspaces;
+  readonly metrics?: WorkerMetrics | undefined;
   readonly logger: Logger;
 }
 
@@ -133,6 +135,8 @@ export class WorkspaceSaver {
       },
       signal,
     });
+    this.#options.metrics?.workspaceSave.seconds.observe(secondsSince(from));
+    this.#options.metrics?.workspaceSave.bytes.observe(saved.stats.storedBytes);
     await reach("save.stored");
     const mustRecord = request.reason === "request" || request.isDirty; // S3
     const isSame = saved.unchanged && previous !== undefined && !mustRecord;

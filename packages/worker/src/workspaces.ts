@@ -22,6 +22,7 @@ import type { VersionRef } from "@helmr/api";
 import type { ArtifactStore } from "@helmr/artifacts";
 import { restoreTree } from "@helmr/artifacts/versions";
 import { createWorkspaceDisk, mountDisk, recoverDisks, removeTree, unmountDisk } from "@helmr/isolation";
+import { secondsSince, type WorkerMetrics } from "@helmr/telemetry";
 import pLimit from "p-limit";
 import type { ReachPoint } from "./debug-points.ts";
 import { KeyedLock } from "./keyed-lock.ts";
@@ -57,6 +58,7 @@ export interface WorkspacesOptions {
   readonly loopDevices: () => Promise<boolean>;
   /** Clean disks are removed, the longest unused first, while less than this part of the file system is free. Default 0.1. */
   readonly freeShare?: number;
+  readonly metrics?: WorkerMetrics | undefined;
 }
 
 /** Restores at a time: each keeps a thread and the object store busy. */
@@ -177,9 +179,17 @@ export class Workspaces {
   ): Promise<void> {
     const { artifacts } = this.#options;
     const index = this.indexOf(workspaceId);
-    await this.#restoring(() =>
-      restoreTree({ manifestDigest: base.manifest_digest, folder: mountPoint, artifacts, index, signal }),
-    );
+    await this.#restoring(async () => {
+      const from = performance.now();
+      await restoreTree({
+        manifestDigest: base.manifest_digest,
+        folder: mountPoint,
+        artifacts,
+        index,
+        signal,
+      });
+      this.#options.metrics?.workspaceRestore.observe(secondsSince(from));
+    });
   }
 
   /** What the workspace's disk holds from now on. `isClean`: nothing else, and no guest is on it (I4). */

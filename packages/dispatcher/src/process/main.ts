@@ -70,6 +70,7 @@ async function run(): Promise<void> {
     },
     logger,
     metrics: createDispatcherMetrics(telemetry.registry),
+    tracing: telemetry.tracing,
     intervals: {
       streamKeepMs: config.HELMR_WORKSPACE_OUTPUT_RETENTION,
       artifactGraceMs: config.HELMR_ARTIFACT_GRACE,

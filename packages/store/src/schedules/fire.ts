@@ -35,12 +35,12 @@ class SupersededError extends Error {
 export async function fireSchedule(
   db: Queryable,
   fire: ClaimedFire,
-  { jitterMs }: { readonly jitterMs: number },
+  { jitterMs, traceContext }: { readonly jitterMs: number; readonly traceContext?: string | undefined },
 ): Promise<FireOutcome> {
   const { plan, upcoming } = planFurther(fire, jitterMs);
   const advance = (on: Queryable) => endClaim(on, fire, plan, { fired: true });
   try {
-    const start = startOf(fire, upcoming);
+    const start = { ...startOf(fire, upcoming), traceContext };
     // Pending: who held an earlier lease is at it in this moment, and will find that it counts no more.
     const started = await retryConflicts(
       () =>

@@ -11,7 +11,7 @@ import {
   readConfig,
   startLogger,
 } from "@helmr/process";
-import { startTelemetry } from "@helmr/telemetry";
+import { createWorkerMetrics, startTelemetry } from "@helmr/telemetry";
 import { createWorker } from "../worker.ts";
 import { workerVariables } from "./variables.ts";
 
@@ -65,6 +65,8 @@ async function run(): Promise<void> {
     ...(config.HELMR_WORKER_MATERIALIZATIONS !== undefined && {
       capacity: { materializations: config.HELMR_WORKER_MATERIALIZATIONS },
     }),
+    metrics: createWorkerMetrics(telemetry.registry),
+    tracing: telemetry.tracing,
     logger,
   });
   cleanup.defer(() => worker.stop());
