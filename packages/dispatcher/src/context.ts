@@ -71,18 +71,21 @@ export const defaultLiveCopySettings: LiveCopySettings = {
   lostAfterMs: 5 * 60_000,
 };
 
-/** A lease ends 30 s after its worker's last sign: a second more or less to notice it does not matter. */
+/**
+ * A lease ends 30 s after its worker's last sign: two seconds more to notice it do not matter. What is due is one index probe a
+ * loop; all of them together are some 20 statements a second while nothing is.
+ */
 export const defaultIntervals: DispatcherIntervals = {
   reconcileMs: 2_000,
   expireQueuedMs: 1_000,
-  expireLeasesMs: 1_000,
+  expireLeasesMs: 2_000,
   expireSessionsMs: 1_000,
   // How late a parked run hears that its timer is over.
   expireWaitsMs: 250,
-  continueSessionsMs: 1_000,
+  continueSessionsMs: 2_000,
   sweepKeysMs: 60_000,
   sweepIdentityMs: 60_000,
-  purgeDeletedMs: 1_000,
+  purgeDeletedMs: 3_000,
   sweepTokensMs: 60_000,
   removeArtifactsMs: 5_000,
   artifactGraceMs: 10 * 60_000,
@@ -90,8 +93,8 @@ export const defaultIntervals: DispatcherIntervals = {
   purgeArchivedMs: 5_000,
   sweepReservationsMs: 60_000,
   reservationKeepMs: 24 * 3_600_000,
-  expireCopiesMs: 1_000,
-  stopIdleMs: 1_000,
+  expireCopiesMs: 3_000,
+  stopIdleMs: 3_000,
   removeStreamsMs: 60_000,
   streamKeepMs: 7 * 24 * 3_600_000,
   removeEventsMs: 60_000,
