@@ -10,6 +10,8 @@ export interface StoredArtifact {
 export interface PutOptions {
   readonly maxBytes: number;
   readonly expectedDigest?: string;
+  /** The bytes are sealed already, as a checkpoint's are under a key that only workers have: they are stored as they are. */
+  readonly sealed?: boolean;
   /** Called when all bytes are there and the digest is known, before anybody can find them; a rejection stores nothing. */
   readonly beforePublish?: (artifact: StoredArtifact) => Promise<void>;
   /** Called when bytes have gone to the store after the source has ended, for whoever limits how long it may stand still. */

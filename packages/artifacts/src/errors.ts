@@ -55,6 +55,23 @@ export class ArtifactStoreError extends Error {
   }
 }
 
+/**
+ * A stored artifact does not open. `unknown_key`: sealed under a key that this process does not have; `other_artifact`: the
+ * object is another artifact's, or its header was changed; `damaged`, `truncated`: not the bytes that were sealed.
+ */
+export type SealedArtifactReason = "unknown_key" | "other_artifact" | "damaged" | "truncated";
+
+export class SealedArtifactError extends Error {
+  override readonly name = "SealedArtifactError";
+  readonly digest: string;
+  readonly reason: SealedArtifactReason;
+  constructor(digest: string, reason: SealedArtifactReason, what: string) {
+    super(`artifact ${digest} ${what}`);
+    this.digest = digest;
+    this.reason = reason;
+  }
+}
+
 /** An uploaded source tree that must not be unpacked. The message names the entry and says what is wrong with it. */
 export class DeploymentSourceError extends Error {
   override readonly name = "DeploymentSourceError";

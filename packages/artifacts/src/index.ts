@@ -6,4 +6,5 @@ export {
 } from "./deployment-source.ts";
 export * from "./errors.ts";
 export { createFolderStore } from "./folder-store.ts";
+export { type ArtifactKeys, parseArtifactKeys } from "./sealing/header.ts";
 export { defaultSourceLimits, type SourceLimits } from "./source-tree.ts";

@@ -1,11 +1,16 @@
-/** What every artifact store promises, shown with a folder and with a real S3 server. */
+/** What every artifact store promises, shown with a folder, in plain and sealed, and with a real S3 server. */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import { type ArtifactStore, createFolderStore } from "@helmr/artifacts";
+import {
+  type ArtifactKeys,
+  type ArtifactStore,
+  createFolderStore,
+  parseArtifactKeys,
+} from "@helmr/artifacts";
 import { openS3Store } from "@helmr/artifacts/s3";
 import { startS3, type TestS3 } from "@helmr/artifacts/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -27,13 +32,17 @@ const below = (root: string) => (digest: string) => {
   return join(root, "sha256", hex.slice(0, 2), hex);
 };
 
+const newKey = () => randomBytes(32).toString("base64");
+const inFolder = (folder: string, keys?: ArtifactKeys): Opened => ({
+  store: createFolderStore(folder, { keys }),
+  stagingDir: join(folder, "staging"),
+  fileOf: below(folder),
+});
+
 const stores: Record<string, (folder: string) => Promise<Opened>> = {
-  folder: async (folder) => ({
-    store: createFolderStore(folder),
-    stagingDir: join(folder, "staging"),
-    fileOf: below(folder),
-  }),
-  S3: async (folder) => {
+  folder: async (folder) => inFolder(folder),
+  "folder, sealed": async (folder) => inFolder(folder, parseArtifactKeys({ current: newKey() })),
+  "S3, sealed": async (folder) => {
     const prefix = `contract/${randomBytes(8).toString("hex")}`;
     const stagingDir = join(folder, "staging");
     const { bucket, endpoint, credentials } = s3;
@@ -47,6 +56,7 @@ const stores: Record<string, (folder: string) => Promise<Opened>> = {
         forcePathStyle: true,
         credentials,
         stagingDir,
+        keys: parseArtifactKeys({ current: newKey() }),
         limits,
       }),
       stagingDir,
@@ -63,7 +73,7 @@ describe.each(Object.keys(stores))("%s", (kind) => {
   let store: ArtifactStore;
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "helmr-artifacts-"));
-    opened = await (stores[kind] as (typeof stores)["S3"])(folder);
+    opened = await (stores[kind] as (typeof stores)[string])(folder);
     store = opened.store;
   });
   afterEach(async () => {

@@ -132,6 +132,7 @@ export class Checkpoints {
           (watch, moved) =>
             artifacts.put(watch(archive.stream), {
               maxBytes: maxArchiveBytes,
+              sealed: true, // Under the workers' own key: the control plane needs no checkpoint.
               onProgress: moved,
               beforePublish: async (artifact) => {
                 await journal.note({ digest: artifact.digest, leaseId });

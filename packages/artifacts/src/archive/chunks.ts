@@ -15,7 +15,7 @@ import type { ArchiveKeys } from "./keys.ts";
 import { PendingBytes } from "./pending-bytes.ts";
 
 const algorithm = "aes-256-gcm";
-const tagBytes = 16;
+export const tagBytes = 16;
 const maxChunks = 2 ** 32;
 
 /** The body for a plaintext. */
@@ -81,12 +81,14 @@ function truncated(number: number): ArchiveError {
   return new ArchiveError("truncated", `The checkpoint ends after chunk ${number}; more was sealed.`);
 }
 
-function seal(key: KeyObject, number: number, last: boolean, plain: Buffer): Buffer {
+/** One chunk; also of the store's own format (../sealing). */
+export function seal(key: KeyObject, number: number, last: boolean, plain: Buffer): Buffer {
   const cipher = createCipheriv(algorithm, key, nonceOf(number, last));
   return Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
 }
 
-function open(key: KeyObject, number: number, last: boolean, sealed: Buffer): Buffer {
+/** @throws ArchiveError */
+export function open(key: KeyObject, number: number, last: boolean, sealed: Buffer): Buffer {
   const decipher = createDecipheriv(algorithm, key, nonceOf(number, last), { authTagLength: tagBytes });
   decipher.setAuthTag(sealed.subarray(-tagBytes));
   try {

@@ -18,14 +18,21 @@ export interface ArchiveKeys {
  * Keys from HELMR_CHECKPOINT_ENCRYPTION_KEY and, during a rotation, HELMR_CHECKPOINT_ENCRYPTION_KEY_OLD: 32 random bytes in
  * base64 each. Throws a message that says what is wrong with a key, without the key.
  */
-export function parseArchiveKeys(options: {
+export function parseArchiveKeys(texts: KeyTexts): ArchiveKeys {
+  return parseKeys("HELMR_CHECKPOINT_ENCRYPTION_KEY", texts);
+}
+
+export interface KeyTexts {
   readonly current: string;
   readonly old?: string | undefined;
-}): ArchiveKeys {
-  const current = parseKey(options.current, "HELMR_CHECKPOINT_ENCRYPTION_KEY");
+}
+
+/** The keys of `variable` and its `_OLD`. */
+export function parseKeys(variable: string, texts: KeyTexts): ArchiveKeys {
+  const current = parseKey(texts.current, variable);
   const byId = new Map([[current.id, current.key]]);
-  if (options.old !== undefined) {
-    const old = parseKey(options.old, "HELMR_CHECKPOINT_ENCRYPTION_KEY_OLD");
+  if (texts.old !== undefined) {
+    const old = parseKey(texts.old, `${variable}_OLD`);
     byId.set(old.id, old.key);
   }
   return { currentId: current.id, byId };

@@ -22,20 +22,37 @@ interface Part {
 
 /** Asks for the object, or for what it has from a byte on. */
 export type Fetch = (
-  from: { readonly range?: string; readonly etag?: string | undefined },
+  from: { readonly Range?: string; readonly IfMatch?: string | undefined },
   signal: AbortSignal,
 ) => Promise<GetObjectCommandOutput>;
 
-/** Resolves when the object's first bytes are on their way; rejects with the first request's error. */
-export async function readObject(fetch: Fetch, limits: S3Limits): Promise<Readable> {
+/** Resolves when the object's first bytes are on their way; rejects with the first request's error. Later ones are explained. */
+export async function readObject(
+  fetch: Fetch,
+  limits: S3Limits,
+  explain: (error: unknown) => Error,
+): Promise<Readable> {
   const stop = new AbortController();
   const first = partOf(await fetch({}, stop.signal));
-  const stream = Readable.from(pieces(first, fetch, stop.signal, limits), { objectMode: false });
+  const stream = Readable.from(explained(pieces(first, fetch, stop.signal, limits), explain), {
+    objectMode: false,
+  });
   stream.once("close", () => {
     stop.abort(); // R3
     first.body.destroy();
   });
   return stream;
+}
+
+async function* explained(
+  source: AsyncGenerator<Buffer>,
+  explain: (error: unknown) => Error,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* source;
+  } catch (error) {
+    throw explain(error);
+  }
 }
 
 async function* pieces(
@@ -72,7 +89,7 @@ async function* pieces(
         )
       ); // R2
     await sleep(pauseMs(cuts + 1, limits), undefined, { signal });
-    part = partOf(await fetch({ range: `bytes=${at}-`, etag: first.etag }, signal), at); // R1
+    part = partOf(await fetch({ Range: `bytes=${at}-`, IfMatch: first.etag }, signal), at); // R1
   }
 }
 

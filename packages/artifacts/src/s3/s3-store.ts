@@ -3,23 +3,25 @@
  * one can be copied into the other.
  *
  * I1 An object is complete: it is staged in a local folder, because its name is known only at its end, and stored from there (W1).
- * I2 A second `put` of the same bytes only checks that they are there, by their size.
- * I3 Reading verifies, as in the folder store, whatever the connection did meanwhile (R1).
- * I4 Every call ends: requests, pauses, tries and connections are limited (`limits.ts`).
+ * I2 Reading goes on where a connection was cut (R1).
+ * I3 Every call ends: requests, pauses, tries and connections are limited (`limits.ts`).
  */
 
 import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
+  type GetObjectCommandInput,
+  type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
   S3Client,
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import type { ArtifactStore } from "../artifact-store.ts";
-import { artifactPath, digestHex, verifying } from "../digest.ts";
-import { ArtifactNotFoundError } from "../errors.ts";
+import { artifactPath } from "../digest.ts";
+import type { ArtifactKeys } from "../sealing/header.ts";
+import { type Shelf, storeOn } from "../shelf.ts";
 import { openStaging } from "../staging.ts";
 import { asStoreError, isMissing } from "./errors.ts";
 import { defaultLimits, type S3Limits } from "./limits.ts";
@@ -39,6 +41,8 @@ export interface S3StoreOptions {
   readonly forcePathStyle?: boolean | undefined;
   /** On a disk with room for what is on its way to the store. */
   readonly stagingDir: string;
+  /** Seals what is stored; without them it lies there in plain. */
+  readonly keys?: ArtifactKeys | undefined;
   /** Default: the SDK's chain (environment, files, the machine's role). */
   readonly credentials?: S3ClientConfig["credentials"];
   readonly limits?: Partial<S3Limits>;
@@ -46,10 +50,10 @@ export interface S3StoreOptions {
 
 /** The store, when its bucket answers. Rejects with an ArtifactStoreError that says what to look into. */
 export async function openS3Store(options: S3StoreOptions): Promise<ArtifactStore> {
-  const limits = { ...defaultLimits, ...options.limits };
-  const store = new S3Store(options, limits);
-  await store.check();
-  return store;
+  const { keys, stagingDir } = options;
+  const bucket = new Bucket(options, { ...defaultLimits, ...options.limits });
+  await bucket.check();
+  return storeOn({ shelf: bucket, staging: openStaging(stagingDir, { durable: false, keys }), keys });
 }
 
 function clientOf(options: S3StoreOptions, limits: S3Limits): S3Client {
@@ -59,7 +63,7 @@ function clientOf(options: S3StoreOptions, limits: S3Limits): S3Client {
     ...(options.region !== undefined && { region: options.region }),
     ...(options.credentials !== undefined && { credentials: options.credentials }),
     forcePathStyle: options.forcePathStyle ?? false,
-    // Of whole artifacts: I3 compares more than a CRC.
+    // More than a CRC is compared, of whole artifacts.
     responseChecksumValidation: "WHEN_REQUIRED",
     maxAttempts: limits.attempts,
     retryStrategy: retries(limits),
@@ -72,17 +76,15 @@ function clientOf(options: S3StoreOptions, limits: S3Limits): S3Client {
   });
 }
 
-class S3Store implements ArtifactStore {
+class Bucket implements Shelf {
   readonly #options: S3StoreOptions;
   readonly #limits: S3Limits;
   readonly #client: S3Client;
-  readonly #staging: ReturnType<typeof openStaging>;
 
   constructor(options: S3StoreOptions, limits: S3Limits) {
     this.#options = options;
     this.#limits = limits;
     this.#client = clientOf(options, limits);
-    this.#staging = openStaging(options.stagingDir, { durable: false });
   }
 
   /** A listing, because an answer to HEAD has no body that says what is wrong. */
@@ -95,64 +97,10 @@ class S3Store implements ArtifactStore {
     );
   }
 
-  put: ArtifactStore["put"] = (source, options) =>
-    this.#staging.stage(source, options, async ({ path, digest, sizeBytes }) => {
-      if ((await this.#sizeOf(digest)) === sizeBytes) return; // I2
-      const progress = () => options.onProgress?.();
-      progress();
-      const target = {
-        client: this.#client,
-        bucket: this.#options.bucket,
-        key: this.#key(digest),
-        limits: this.#limits,
-      };
-      await writeObject(path, sizeBytes, target, progress).catch((error) => {
-        throw this.#explained(error, "storing an artifact");
-      });
-    });
-
-  get: ArtifactStore["get"] = async (digest) => {
-    const Key = this.#key(digest);
-    const object = await readObject(async ({ range, etag }, signal) => {
-      const late = new AbortController();
-      const timer = setTimeout(() => late.abort(), this.#limits.requestMs);
-      try {
-        return await this.#client.send(
-          new GetObjectCommand({ Bucket: this.#options.bucket, Key, Range: range, IfMatch: etag }),
-          { abortSignal: AbortSignal.any([signal, late.signal]) },
-        );
-      } finally {
-        clearTimeout(timer);
-      }
-    }, this.#limits).catch((error: unknown) => {
-      if (isMissing(error)) throw new ArtifactNotFoundError(digest);
-      throw this.#explained(error, "reading an artifact");
-    });
-    return this.#verified(object, digest);
-  };
-
-  has: ArtifactStore["has"] = async (digest) => (await this.#sizeOf(digest)) !== undefined;
-
-  delete: ArtifactStore["delete"] = async (digest) => {
-    const Key = this.#key(digest);
-    await this.#asking("removing an artifact", (abortSignal) =>
-      this.#client.send(new DeleteObjectCommand({ Bucket: this.#options.bucket, Key }), { abortSignal }),
-    );
-  };
-
-  /** I3. */
-  #verified(object: Readable, digest: string): Readable {
-    const verified = verifying(digest);
-    object.on("error", (error) => verified.destroy(this.#explained(error, "reading an artifact")));
-    verified.on("close", () => object.destroy());
-    return object.pipe(verified);
-  }
-
-  async #sizeOf(digest: string): Promise<number | undefined> {
-    const Key = this.#key(digest);
+  async sizeOf(hex: string): Promise<number | undefined> {
     return await this.#asking("asking for an artifact", async (abortSignal) => {
       try {
-        const command = new HeadObjectCommand({ Bucket: this.#options.bucket, Key });
+        const command = new HeadObjectCommand(this.#named(hex));
         return (await this.#client.send(command, { abortSignal })).ContentLength ?? 0;
       } catch (error) {
         if (isMissing(error)) return undefined;
@@ -161,7 +109,48 @@ class S3Store implements ArtifactStore {
     });
   }
 
-  /** I4. */
+  publish: Shelf["publish"] = async ({ path, bytes }, hex, progress) => {
+    progress();
+    const { Bucket: bucket, Key: key } = this.#named(hex);
+    const target = { client: this.#client, bucket, key, limits: this.#limits };
+    await writeObject(path, bytes, target, progress).catch((error: unknown) => {
+      throw this.#explained(error, "storing an artifact");
+    });
+  };
+
+  async read(hex: string): Promise<Readable | undefined> {
+    const explain = (error: unknown) => this.#explained(error, "reading an artifact");
+    try {
+      return await readObject(
+        (range, signal) => this.#fetch({ ...this.#named(hex), ...range }, signal),
+        this.#limits,
+        explain,
+      );
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw explain(error);
+    }
+  }
+
+  async remove(hex: string): Promise<void> {
+    await this.#asking("removing an artifact", (abortSignal) =>
+      this.#client.send(new DeleteObjectCommand(this.#named(hex)), { abortSignal }),
+    );
+  }
+
+  /** Limited until it answers; the body has limits of its own. */
+  async #fetch(input: GetObjectCommandInput, signal: AbortSignal): Promise<GetObjectCommandOutput> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), this.#limits.requestMs);
+    try {
+      const abortSignal = AbortSignal.any([signal, late.signal]);
+      return await this.#client.send(new GetObjectCommand(input), { abortSignal });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** I3. */
   async #asking<T>(doing: string, request: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
     try {
       return await request(AbortSignal.timeout(this.#limits.requestMs));
@@ -174,8 +163,8 @@ class S3Store implements ArtifactStore {
     return asStoreError(error, doing, { bucket: this.#options.bucket, endpoint: this.#options.endpoint });
   }
 
-  #key(digest: string): string {
-    const { prefix } = this.#options;
-    return `${prefix === "" ? "" : `${prefix}/`}${artifactPath(digestHex(digest))}`;
+  #named(hex: string): { readonly Bucket: string; readonly Key: string } {
+    const { bucket, prefix } = this.#options;
+    return { Bucket: bucket, Key: `${prefix === "" ? "" : `${prefix}/`}${artifactPath(hex)}` };
   }
 }

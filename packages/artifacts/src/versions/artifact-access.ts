@@ -1,7 +1,7 @@
 /** The artifact store as the maker of a version sees it: whole artifacts of bounded size, reserved before they are touched. */
 import { Readable } from "node:stream";
 import type { ArtifactStore } from "../artifact-store.ts";
-import { ArtifactDigestError, ArtifactNotFoundError } from "../errors.ts";
+import { ArtifactDigestError, ArtifactNotFoundError, SealedArtifactError } from "../errors.ts";
 import { corrupt, WorkspaceVersionError } from "./errors.ts";
 
 export interface ArtifactAccess {
@@ -98,6 +98,8 @@ export function asVersionError(digest: string, error: unknown): unknown {
       `artifact ${digest} of a workspace version is not in the store`,
       { digest, cause: error },
     );
+  if (error instanceof SealedArtifactError && error.reason !== "unknown_key")
+    return corrupt(digest, "its object does not open", error);
   if (error instanceof ArtifactDigestError) return corrupt(digest, "its bytes are not its digest's", error);
   return error;
 }
