@@ -70,7 +70,11 @@ async function startInstallation(options: InstallationOptions): Promise<Installa
   const parts = new AsyncDisposableStack();
   const dispose = hold(() => parts.disposeAsync());
   const key = () => randomBytes(32).toString("base64");
-  const shared = { HELMR_CAS_URI: `file://${artifactsDir}`, HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrapToken };
+  const shared = {
+    HELMR_CAS_URI: `file://${artifactsDir}`,
+    HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrapToken,
+    HELMR_ARTIFACT_ENCRYPTION_KEY: key(),
+  };
   try {
     const control = await startProgram(parts, "control-plane/bin/helmr-control.mjs", ["serve"], {
       ...shared,

@@ -82,6 +82,7 @@ it("builds a deployment and executes a run, and each process stops cleanly", asy
   const runtime = await ensureRuntime();
   const shared = {
     HELMR_CAS_URI: `file://${folder}/artifacts`,
+    HELMR_ARTIFACT_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
     HELMR_WORKER_BOOTSTRAP_TOKEN: randomBytes(32).toString("hex"),
   };
   const db = { HELMR_DATABASE_URL: database.url };

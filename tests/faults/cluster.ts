@@ -177,6 +177,7 @@ export class Cluster {
   #describe(runtime: Awaited<ReturnType<typeof ensureRuntime>>, ports: readonly number[]): Part[] {
     const bootstrap = randomBytes(32).toString("hex");
     const key = () => randomBytes(32).toString("base64");
+    const artifactKey = { HELMR_ARTIFACT_ENCRYPTION_KEY: key() };
     const shared = {
       HELMR_LOG_LEVEL: process.env.HELMR_LOG_LEVEL ?? "info",
       HELMR_SCHEDULE_JITTER: "0s",
@@ -185,6 +186,7 @@ export class Cluster {
     };
     const control = {
       ...shared,
+      ...artifactKey,
       HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrap,
       HELMR_WORKER_LEASE: `${leaseMs}ms`,
       HELMR_PUBLIC_URL: "http://127.0.0.1:4747",
@@ -201,6 +203,7 @@ export class Cluster {
     };
     const extraCa = process.env.NODE_EXTRA_CA_CERTS;
     const worker = {
+      ...artifactKey,
       HELMR_LOG_LEVEL: shared.HELMR_LOG_LEVEL,
       HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrap,
       HELMR_CHECKPOINT_ENCRYPTION_KEY: key(),

@@ -44,6 +44,7 @@ beforeEach(async () => {
     HELMR_PUBLIC_URL: "http://127.0.0.1:4747",
     HELMR_LISTEN: "127.0.0.1:0",
     HELMR_CAS_URI: `file://${folder}/artifacts`,
+    HELMR_ARTIFACT_ENCRYPTION_KEY: newKey(),
     HELMR_SECRET_ENCRYPTION_KEY: newKey(),
     HELMR_AUTH_SECRET: newKey(),
   };
@@ -74,6 +75,7 @@ describe("helmr-control", () => {
       "HELMR_DATABASE_URL",
       "HELMR_PUBLIC_URL",
       "HELMR_CAS_URI",
+      "HELMR_ARTIFACT_ENCRYPTION_KEY",
       "HELMR_SECRET_ENCRYPTION_KEY",
       "HELMR_AUTH_SECRET",
       "HELMR_LOG_LEVEL",

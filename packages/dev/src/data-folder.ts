@@ -27,6 +27,8 @@ export interface StackState {
   readonly authSecret: string;
   /** 32 bytes, base64: seals the guests of waiting runs. */
   readonly checkpointEncryptionKey: string;
+  /** 32 bytes, base64: seals sources, workspaces and image layers. */
+  readonly artifactEncryptionKey: string;
   readonly apiKey?: string;
   /** Of the local owner. */
   readonly sessionToken?: string;
@@ -101,6 +103,7 @@ function newState(): StackState {
     secretEncryptionKey: randomBytes(32).toString("base64"),
     authSecret: randomBytes(32).toString("base64"),
     checkpointEncryptionKey: randomBytes(32).toString("base64"),
+    artifactEncryptionKey: randomBytes(32).toString("base64"),
     bootstrapToken: `hlmr_wb_${randomBytes(32).toString("base64url")}`,
   };
 }

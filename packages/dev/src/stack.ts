@@ -13,7 +13,7 @@
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { createFolderStore } from "@helmr/artifacts";
+import { createFolderStore, parseArtifactKeys } from "@helmr/artifacts";
 import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createControlPlane } from "@helmr/control-plane";
 import { createMemoryBus } from "@helmr/coordination";
@@ -102,7 +102,9 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
 
   const bus = createMemoryBus();
   cleanup.defer(() => stopPart(logger, "bus", () => bus.close()));
-  const artifacts = createFolderStore(folder.artifacts);
+  const artifacts = createFolderStore(folder.artifacts, {
+    keys: parseArtifactKeys({ current: state.artifactEncryptionKey }),
+  });
   const port = options.port ?? (await findFreePort([state.port ?? usualPort, usualPort]));
   const controlPlane = createControlPlane({
     db,

@@ -3,7 +3,12 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ArtifactStore, createFolderStore } from "@helmr/artifacts";
+import {
+  type ArtifactKeys,
+  type ArtifactStore,
+  createFolderStore,
+  parseArtifactKeys,
+} from "@helmr/artifacts";
 import { z } from "zod";
 import type { Values } from "./config.ts";
 import { makeFolder } from "./make-folder.ts";
@@ -82,6 +87,32 @@ export const artifactStoreVariables = {
     .describe("the region of every AWS SDK, where `HELMR_S3_REGION` is not set"),
 } as const;
 
+const key = z
+  .string()
+  .refine((text) => /^[A-Za-z0-9+/_-]{43}=?$/.test(text) && Buffer.from(text, "base64").length === 32, {
+    error: "must be 32 random bytes in base64; make one with: openssl rand -base64 32",
+  });
+
+/** Of processes that read or write artifacts; one that only removes them needs no key. */
+export const artifactKeyVariables = {
+  HELMR_ARTIFACT_ENCRYPTION_KEY: key.describe(
+    "32 random bytes in base64: seals sources, workspaces and image layers before they are stored; the same for control planes and workers",
+  ),
+  HELMR_ARTIFACT_ENCRYPTION_KEY_OLD: key
+    .optional()
+    .describe(
+      "the key before it, while anything is sealed under it: `helmr-control artifacts reencrypt` says so",
+    ),
+} as const;
+
+/** @throws what is wrong with a key, without the key */
+export function artifactKeys(values: Values<typeof artifactKeyVariables>): ArtifactKeys {
+  return parseArtifactKeys({
+    current: values.HELMR_ARTIFACT_ENCRYPTION_KEY,
+    old: values.HELMR_ARTIFACT_ENCRYPTION_KEY_OLD,
+  });
+}
+
 /** Which store a process opens. */
 export interface ArtifactStoreConfig {
   readonly place: ArtifactPlace;
@@ -109,15 +140,23 @@ export function artifactStoreConfig(values: Values<typeof artifactStoreVariables
   };
 }
 
-/** The store, when it answers. `stagingDir`: where a process stages that has a folder of its own for it. */
+export interface OpenOptions {
+  /** Undefined for a process that only removes. */
+  readonly keys?: ArtifactKeys;
+  /** Where a process stages that has a folder of its own for it. */
+  readonly stagingDir?: string;
+}
+
+/** The store, when it answers. */
 export async function openArtifactStore(
   config: ArtifactStoreConfig,
-  options: { readonly stagingDir?: string } = {},
+  options: OpenOptions = {},
 ): Promise<ArtifactStore> {
   const { place, s3 } = config;
+  const { keys } = options;
   if (place.kind === "folder") {
     await makeFolder(place.folder, 0o700);
-    return createFolderStore(place.folder);
+    return createFolderStore(place.folder, { keys });
   }
   const stagingDir =
     config.stagingDir ?? options.stagingDir ?? join(tmpdir(), `helmr-artifacts-${process.getuid?.() ?? 0}`);
@@ -125,7 +164,7 @@ export async function openArtifactStore(
   await requireOwn(stagingDir);
   // The SDK is loaded only where it is used.
   const { openS3Store } = await import("@helmr/artifacts/s3");
-  return openS3Store({ bucket: place.bucket, prefix: place.prefix, ...s3, stagingDir });
+  return openS3Store({ bucket: place.bucket, prefix: place.prefix, ...s3, keys, stagingDir });
 }
 
 /** In a folder that everybody may write to, somebody else may have been first. */

@@ -1,6 +1,8 @@
 /** @helmr/process: what the processes of an installation share. */
 export {
   type ArtifactStoreConfig,
+  artifactKeys,
+  artifactKeyVariables,
   artifactStoreConfig,
   artifactStoreVariables,
   openArtifactStore,

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { parseArtifactKeys } from "@helmr/artifacts";
 import { describe, expect, test } from "vitest";
 import { readControlConfig } from "./control-config.ts";
 
@@ -7,6 +8,7 @@ const minimal = {
   HELMR_DATABASE_URL: "postgres://helmr:planted-password@localhost/helmr",
   HELMR_PUBLIC_URL: "https://helmr.example.com/",
   HELMR_CAS_URI: "file:///var/lib/helmr/artifacts",
+  HELMR_ARTIFACT_ENCRYPTION_KEY: key,
   HELMR_SECRET_ENCRYPTION_KEY: key,
   HELMR_AUTH_SECRET: key,
 };
@@ -33,6 +35,7 @@ test("what is needed, and what the rest is then", () => {
       s3: { endpoint: undefined, region: undefined, forcePathStyle: false },
       stagingDir: undefined,
     },
+    artifactKeys: parseArtifactKeys({ current: key }),
     authSecret: Buffer.from(key, "base64"),
     secretKeys: { current: key, old: undefined },
     workerBootstrapToken: undefined,
@@ -92,6 +95,8 @@ describe("refused, each with its variable and without its value", () => {
     ["HELMR_LISTEN", "planted-secret"],
     ["HELMR_LISTEN", "localhost:70000"],
     ["HELMR_CAS_URI", "/planted-secret"],
+    ["HELMR_ARTIFACT_ENCRYPTION_KEY", "planted-secret"],
+    ["HELMR_ARTIFACT_ENCRYPTION_KEY_OLD", "planted-secret"],
     ["HELMR_SECRET_ENCRYPTION_KEY", "planted-secret"],
     ["HELMR_SECRET_ENCRYPTION_KEY_OLD", "planted-secret"],
     ["HELMR_SECRET_ENCRYPTION_KEY_OLD", key],

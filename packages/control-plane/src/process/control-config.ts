@@ -1,5 +1,12 @@
 /** From environment variables to what the control plane takes; every problem at once. */
-import { type ArtifactStoreConfig, artifactStoreConfig, readConfig, toAddress } from "@helmr/process";
+import type { ArtifactKeys } from "@helmr/artifacts";
+import {
+  type ArtifactStoreConfig,
+  artifactKeys,
+  artifactStoreConfig,
+  readConfig,
+  toAddress,
+} from "@helmr/process";
 import type { TracingConfig } from "@helmr/telemetry";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
@@ -16,6 +23,7 @@ export interface ControlConfig {
   readonly metricsListen: ReturnType<typeof toAddress> | undefined;
   readonly shutdownDelayMs: number;
   readonly artifactStore: ArtifactStoreConfig;
+  readonly artifactKeys: ArtifactKeys;
   readonly secretKeys: SecretKeys;
   readonly authSecret: Buffer;
   readonly workerBootstrapToken: string | undefined;
@@ -41,6 +49,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     metricsListen: values.HELMR_METRICS_LISTEN,
     shutdownDelayMs: values.HELMR_SHUTDOWN_DELAY,
     artifactStore: artifactStoreConfig(values),
+    artifactKeys: artifactKeys(values),
     tracing: values,
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),

@@ -52,7 +52,7 @@ export async function serve(environment: Environment): Promise<void> {
   await requireSecretKeys(db, secretCipher, logger);
   if (config.workerBootstrapToken !== undefined) await ensureBootstrapToken(db, config.workerBootstrapToken);
 
-  const artifacts = await openArtifactStore(config.artifactStore);
+  const artifacts = await openArtifactStore(config.artifactStore, { keys: config.artifactKeys });
   const redis = redisOptions(config.controlPlane.redisUrl, logger);
   const bus = redis === undefined ? createMemoryBus() : createRedisBus(redis);
   cleanup.defer(() => bus.close());

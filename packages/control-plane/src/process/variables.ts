@@ -1,6 +1,7 @@
 /** The environment variables of `helmr-control`: one schema each. docs/configuration.md is made from it. */
 import { isIP } from "node:net";
 import {
+  artifactKeyVariables,
   artifactStoreVariables,
   count,
   duration,
@@ -77,6 +78,7 @@ export const controlVariables = {
     "after SIGTERM: how long requests are still taken while /readyz is 503; longer than the load balancer takes to notice",
   ),
   ...artifactStoreVariables,
+  ...artifactKeyVariables,
   HELMR_SECRET_ENCRYPTION_KEY: key.describe("32 random bytes in base64: encrypts secrets in the database"),
   HELMR_SECRET_ENCRYPTION_KEY_OLD: key.optional().describe("the key before it, during a rotation"),
   HELMR_AUTH_SECRET: key.describe(

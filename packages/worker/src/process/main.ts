@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parseArchiveKeys } from "@helmr/artifacts/archive";
 import { createGvisorIsolation, probeHost } from "@helmr/isolation";
 import {
+  artifactKeys,
   artifactStoreConfig,
   failOnStart,
   listenForStop,
@@ -53,6 +54,7 @@ async function run(): Promise<void> {
     dataDir: config.HELMR_WORKER_DATA_DIR,
     isolation,
     artifacts: await openArtifactStore(artifactStoreConfig(config), {
+      keys: artifactKeys(config),
       stagingDir: join(config.HELMR_WORKER_DATA_DIR, "artifact-staging"),
     }),
     images: { imagesDir: config.HELMR_IMAGES_DIR, baseImage: config.HELMR_BASE_IMAGE },

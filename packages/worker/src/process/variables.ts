@@ -1,6 +1,7 @@
 /** The environment variables of `helmr-worker`. */
 import { isAbsolute } from "node:path";
 import {
+  artifactKeyVariables,
   artifactStoreVariables,
   logLevel,
   metricsListen,
@@ -22,6 +23,7 @@ export const workerVariables = {
   ),
   HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32).describe("the one that the control plane was started with"),
   ...artifactStoreVariables,
+  ...artifactKeyVariables,
   HELMR_WORKER_DATA_DIR: absolutePath.describe(
     "folder of this worker alone, on a disk with room: workspaces, layers, caches",
   ),

@@ -4,6 +4,7 @@ import { createControlPlane } from "@helmr/control-plane";
 import { createMemoryBus } from "@helmr/coordination";
 import { createSecretCipher, openDatabase } from "@helmr/store";
 import pino from "pino";
+import { artifactKeys } from "./artifact-keys.ts";
 
 export interface ControlPlaneSettings {
   readonly databaseUrl: string;
@@ -16,7 +17,7 @@ const { databaseUrl, artifactsDir, leaseDurationMs } = JSON.parse(settings) as C
 const controlPlane = createControlPlane({
   db: openDatabase({ url: databaseUrl }),
   bus: createMemoryBus(),
-  artifacts: createFolderStore(artifactsDir),
+  artifacts: createFolderStore(artifactsDir, { keys: artifactKeys }),
   secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
   authSecret: Buffer.alloc(32, 9),
   config: { publicUrl: "http://127.0.0.1" },

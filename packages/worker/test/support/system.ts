@@ -29,6 +29,7 @@ import pino from "pino";
 import { pack } from "tar-stream";
 import { vi } from "vitest";
 import { createWorker, type Worker, type WorkerOptions } from "../../src/index.ts";
+import { artifactKeys } from "./artifact-keys.ts";
 import { baseImage, cacheDir, extraCa, type Files, installed } from "./bench.ts";
 
 const limit = { timeout: 120_000, interval: 20 };
@@ -68,6 +69,7 @@ export interface PartsSettings {
   /** Of the system: for what the parts keep. */
   readonly dir: string;
   readonly artifactsDir: string;
+  readonly artifacts: ArtifactStore;
   readonly bus: LiveBus;
   readonly leaseDurationMs: number;
 }
@@ -79,18 +81,20 @@ interface SystemParts {
 }
 
 interface SystemOptions {
+  /** Default: a folder, sealed. Workers take the same where `wrapArtifacts` says so. */
+  readonly openArtifacts?: (dir: string) => Promise<ArtifactStore>;
   readonly leaseDurationMs?: number;
   /** Default: a control plane in this process on a clone in the tests' PostgreSQL. */
   readonly parts?: (settings: PartsSettings) => Promise<SystemParts>;
 }
 
-async function startPartsHere({ artifactsDir, bus, leaseDurationMs }: PartsSettings): Promise<SystemParts> {
+async function startPartsHere({ artifacts, bus, leaseDurationMs }: PartsSettings): Promise<SystemParts> {
   const database = await startTestDatabase();
   const { db } = database;
   const controlPlane = createControlPlane({
     db,
     bus,
-    artifacts: createFolderStore(artifactsDir),
+    artifacts,
     secretCipher: createSecretCipher({ current: Buffer.alloc(32, 7).toString("base64") }),
     authSecret: Buffer.alloc(32, 9),
     config: { publicUrl: "http://127.0.0.1" },
@@ -128,7 +132,7 @@ export async function startSystemWorker(
     logger,
     ...(extraCa === undefined ? {} : { extraCaCertificates: extraCa }),
   });
-  const artifacts = createFolderStore(settings.artifactsDir);
+  const artifacts = createFolderStore(settings.artifactsDir, { keys: artifactKeys });
   const worker = createWorker({
     controlPlaneUrl: settings.controlPlaneUrl,
     bootstrapToken,
@@ -197,9 +201,10 @@ export class System {
     const bus = createMemoryBus();
     cleanup.defer(() => bus.close());
     const artifactsDir = join(dir, "artifacts");
-    const artifacts = createFolderStore(artifactsDir);
+    const artifacts =
+      (await options.openArtifacts?.(dir)) ?? createFolderStore(artifactsDir, { keys: artifactKeys });
     const logger = pino({ level: process.env.HELMR_TEST_LOG ?? "silent" });
-    const parts = await startParts({ dir, artifactsDir, bus, leaseDurationMs });
+    const parts = await startParts({ dir, artifactsDir, artifacts, bus, leaseDurationMs });
     cleanup.defer(() => parts.stop());
     const { db, url } = parts;
     const dispatcher = createDispatcher({
