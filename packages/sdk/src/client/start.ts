@@ -8,6 +8,7 @@ import { validatePayload } from "../schema.ts";
 import { sleep } from "./abort.ts";
 import { idempotencyValue } from "./idempotency.ts";
 import type { SessionStartAndWaitOptions } from "./start-types.ts";
+import { traceHeaders } from "./trace-parent.ts";
 import { type ApiRequest, type ApiResponse, describe, parseJson, type Transport } from "./transport.ts";
 
 /** Contract 3.1: for all attempts of one start together. */
@@ -98,8 +99,9 @@ export function queueName(queue: NonNullable<SessionStartAndWaitOptions["queue"]
  */
 export async function sendStart(transport: Transport, request: ApiRequest): Promise<unknown> {
   const startedAt = Date.now();
+  const traced = { ...request, headers: { ...traceHeaders(), ...request.headers } };
   for (;;) {
-    const response = await transport.send(request);
+    const response = await transport.send(traced);
     if (response.status !== 202) return parseJson(response.text, describe(request));
     const delayMs = pendingDelayMs(response);
     const isOverBudget = Date.now() - startedAt + delayMs > pendingBudgetMs;
