@@ -167,6 +167,7 @@ export function openapiDocument(): Json {
           name: "__Host-helmr_session",
           description: "Set at sign-in. `helmr_session_dev` where the server has no https.",
         },
+        operatorToken: { type: "http", scheme: "bearer", bearerFormat: "as HELMR_OPERATOR_TOKEN sets it" },
         publicAccessToken: {
           type: "http",
           scheme: "bearer",
@@ -253,6 +254,11 @@ function security({ access }: RouteDefinition, prefixed: boolean): Pick<Json, "s
       ? { security: [{ publicAccessToken: [] }], description: "For the token's own public access token." }
       : { security: [], description: "The path holds the token's secret." };
   }
+  if (access.kind === "operator") {
+    const description =
+      "For the operator token, and in a self-hosted installation for signed-in owners and admins.";
+    return { security: [{ operatorToken: [] }, ...userSchemes], description };
+  }
   return { security: userSchemes, description: `For signed-in users${neededOf(access)}.` };
 }
 
@@ -262,7 +268,7 @@ function scopesOf(permissions: readonly Permission[]): string {
 }
 
 function neededOf(
-  access: Exclude<RouteDefinition["access"], { kind: "public" | "public-access" | "token" }>,
+  access: Exclude<RouteDefinition["access"], { kind: "public" | "public-access" | "token" | "operator" }>,
 ): string {
   if (access.kind === "user") return "";
   const needed: readonly (Permission | undefined)[] =

@@ -33,6 +33,8 @@ export interface ControlPlaneConfig {
   readonly deploymentMode?: DeploymentMode;
   /** Creates the first organization of a self-hosted installation; without it none can be created over HTTP. */
   readonly setupToken?: string;
+  /** Whoever has it operates the installation: worker groups and workers. 32 characters or more. */
+  readonly operatorToken?: string;
   /** Answers of magic-link/start carry the link: for tests and development only. */
   readonly magicLinkDebugUrls?: boolean;
   readonly github?: GitHubConfig;

@@ -70,6 +70,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     failing: createFailingCredentials(limiter),
     cookieName,
     publicOrigin: new URL(publicUrl).origin,
+    operatorToken: options.config.operatorToken,
+    membersOperate: options.config.deploymentMode !== "managed-cloud",
   });
   const mailer = options.mailer ?? createNoMailer();
   const outbox = createOutbox(mailer, options.logger);

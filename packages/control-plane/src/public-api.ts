@@ -23,6 +23,8 @@ import { signInHandlers, signOutHandlers } from "./routes/sign-in.ts";
 import { startHandlers } from "./routes/start-session.ts";
 import { publicStreamHandlers, streamHandlers } from "./routes/streams.ts";
 import { tokenHandlers } from "./routes/tokens.ts";
+import { workerGroupHandlers } from "./routes/worker-groups.ts";
+import { workerHandlers } from "./routes/workers.ts";
 import { workspaceCommandHandlers } from "./routes/workspace-commands.ts";
 import { workspaceDiffHandlers } from "./routes/workspace-diffs.ts";
 import { workspaceDownloadHandlers } from "./routes/workspace-downloads.ts";
@@ -85,6 +87,8 @@ export async function publicApi(app: FastifyInstance, context: Context, authoriz
       ...memberHandlers(context),
       ...materializationHandlers(context),
       ...workspaceCommandHandlers(context),
+      ...workerGroupHandlers(context),
+      ...workerHandlers(context),
     },
     authorize,
     context.limiter,

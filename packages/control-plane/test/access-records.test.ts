@@ -127,6 +127,8 @@ const naming = table.filter(([name, { path, access }]) => {
   if (name === "putSecret") return false;
   // Their credentials are of one session or token: public-access.test.ts, tokens.test.ts.
   if (access.kind === "public-access" || access.kind === "token") return false;
+  // The installation's, and no environment's.
+  if (access.kind === "operator") return false;
   return path.includes(":") || path.includes("by-external-id");
 });
 

@@ -15,6 +15,7 @@ import { recordAudit } from "./audit.ts";
 import { type Queryable, type Tx, transaction } from "./database.ts";
 import { uuidv7 } from "./ids.ts";
 import { type ActingOrganization, protectedEnvironments, refuseTakenSlug } from "./projects.ts";
+import { changeWorkerGroup } from "./worker-groups/route.ts";
 
 export interface EnvironmentRow {
   readonly id: string;
@@ -23,6 +24,8 @@ export interface EnvironmentRow {
   readonly name: string;
   readonly color_hex: string;
   readonly is_default: boolean;
+  /** Name of the group that is deployed to from now on. */
+  readonly worker_group: string;
   readonly created_at: Date;
   readonly updated_at: Date;
 }
@@ -42,7 +45,7 @@ export interface EnvironmentKey {
 
 /** `e` is the table. */
 export const environmentColumns = sql<EnvironmentRow>`e.id, e.project_id, e.slug, e.name, e.color_hex, e.is_default,
-  e.created_at, e.updated_at`;
+  (select g.name from worker_groups g where g.id = e.worker_group_id) as worker_group, e.created_at, e.updated_at`;
 
 /** E1 */
 export function isProtected(slug: string): boolean {
@@ -101,12 +104,12 @@ export async function getEnvironment(
   return rows[0];
 }
 
-/** Undefined when there is none; throws ApiError 400 for a taken slug, and for another slug of a protected one (E1). */
+/** Undefined when there is none; throws ApiError 400 for a taken slug, for another slug of a protected one (E1), and for a group that is not there. */
 export async function updateEnvironment(
   db: Queryable,
   { organizationId, actor }: ActingOrganization,
   { projectId, environmentId }: EnvironmentKey,
-  { slug, name, colorHex }: EnvironmentNames,
+  { slug, name, colorHex, workerGroup }: EnvironmentNames & { readonly workerGroup?: string | undefined },
 ): Promise<EnvironmentRow | undefined> {
   return await refuseTakenSlug(slug, () =>
     transaction(db, async (tx) => {
@@ -121,6 +124,7 @@ export async function updateEnvironment(
           `slug: the environment ${current.slug} keeps its slug; its name and color can change`,
         );
       }
+      const routed = workerGroup && (await changeWorkerGroup(tx, environmentId, workerGroup));
       const { rows } = await sql<EnvironmentRow>`
         update environments e set slug = ${slug}, name = ${name || slug}, color_hex = ${colorHex}, updated_at = now()
         where e.id = ${environmentId} returning ${environmentColumns}`.execute(tx);
@@ -130,7 +134,7 @@ export async function updateEnvironment(
         projectId,
         environmentId,
         resourceId: environmentId,
-        attributes: { slug },
+        attributes: { slug, ...(routed && { worker_group: routed }) },
       });
       return rows[0];
     }),

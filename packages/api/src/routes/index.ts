@@ -19,6 +19,7 @@ import { sessionRoutes } from "./sessions.ts";
 import { signInRoutes } from "./sign-in.ts";
 import { streamRoutes } from "./streams.ts";
 import { tokenRoutes } from "./tokens.ts";
+import { workerGroupRoutes } from "./worker-groups.ts";
 import { workspaceCommandRoutes } from "./workspace-commands.ts";
 import { workspaceFileRoutes } from "./workspace-files.ts";
 import { workspaceMaterializationRoutes } from "./workspace-materializations.ts";
@@ -50,6 +51,7 @@ export const routes = {
   ...organizationRoutes,
   ...workspaceMaterializationRoutes,
   ...workspaceCommandRoutes,
+  ...workerGroupRoutes,
 } as const satisfies Readonly<Record<string, RouteDefinition>>;
 
 export type Routes = typeof routes;

@@ -20,6 +20,8 @@ export const environmentRoutePrefix = "/api/projects/:projectID/environments/:en
  *   body-environment    API key                       /api/...         any one of the permissions; the handler names which
  *                       user session                  /api/...         the same; the body names project and environment
  *   public-access       public access token           /api/v1/...      its scope is of the type
+ *   operator            the operator token    /api/...         nothing more
+ *                       user session                  /api/...         in a self-hosted installation: owner or admin
  *   token               the token's secret, as        /api/v1/...      it is the secret of the token in the path
  *                       bearer or in the path
  */
@@ -35,6 +37,7 @@ export type RouteAccess =
     }
   | { readonly kind: "environment-member"; readonly permission: Permission }
   | { readonly kind: "body-environment"; readonly permissions: readonly Permission[] }
+  | { readonly kind: "operator" }
   | { readonly kind: "public-access"; readonly scopeType: (typeof publicAccessScopeTypes)[number] }
   | { readonly kind: "token"; readonly secretIn: "bearer" | "path" };
 
@@ -106,6 +109,9 @@ export const user = { access: { kind: "user" } } as const;
 export function member<const P extends Permission | undefined = undefined>(permission?: P) {
   return { access: { kind: "member", ...(permission === undefined ? {} : { permission }) } } as const;
 }
+
+/** Of the installation, not of an organization: for who operates it. */
+export const operator = { access: { kind: "operator" } } as const;
 
 /** Contract 7, "any ws perm". */
 export const anyWorkspacePermission = [

@@ -16,6 +16,7 @@ export * from "./sign-in.ts";
 export * from "./streams.ts";
 export * from "./tokens.ts";
 export * from "./values.ts";
+export * from "./worker-groups.ts";
 export * from "./workspace-commands.ts";
 export * from "./workspace-files.ts";
 export * from "./workspaces.ts";

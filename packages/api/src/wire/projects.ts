@@ -9,6 +9,8 @@ export const environment = z.strictObject({
   name: z.string(),
   color_hex: z.string(),
   is_default: z.boolean(),
+  /** Where deployments go from now on; absent: `default`. */
+  worker_group: z.string().optional(),
   created_at: z.string(),
   updated_at: z.string(),
 });
@@ -41,7 +43,13 @@ export const environmentCreateRequest = z.strictObject({
   name: displayName.optional(),
   color_hex: colorHex,
 });
-export const environmentPatchRequest = z.strictObject({ slug, name: displayName, color_hex: colorHex });
+export const environmentPatchRequest = z.strictObject({
+  slug,
+  name: displayName,
+  color_hex: colorHex,
+  /** Name or id of a worker group: what is deployed next goes there. In a self-hosted installation only. */
+  worker_group: z.string().max(128).optional(),
+});
 
 /** What a deletion would take along. Live runs are queued, running or waiting; live deployments queued or building. */
 export const deletionPreview = z.strictObject({

@@ -7,8 +7,12 @@
  *   Z3 403 a cookie's change that another site may have caused; no membership; the permission is missing
  *   Z4 404 a project or environment that is not in the session's organization, whether or not it exists elsewhere
  *
+ * Routes of kind `operator` are the installation's: the operator token, compared by its hash, or, where there is one organization,
+ * a session of its owner or an admin. API keys never.
+ *
  * Public access tokens and the secrets of tokens are decided in public-access.ts.
  */
+import { createHash, timingSafeEqual } from "node:crypto";
 import {
   ApiError,
   type MemberRole,
@@ -72,6 +76,10 @@ export interface AuthorizeOptions {
   readonly cookieName: string;
   /** `https://host[:port]` of the server as browsers know it. */
   readonly publicOrigin: string;
+  /** Undefined: there is none. */
+  readonly operatorToken: string | undefined;
+  /** One organization, whose owners and admins operate the installation. */
+  readonly membersOperate: boolean;
 }
 
 /** Throws ApiError as Z1 to Z4 say. `reference`: what the path names, on the prefixed routes. */
@@ -89,6 +97,8 @@ export function createAuthorize(options: AuthorizeOptions): Authorize {
       return { ...(await authorizePublicAccess(options, request, access)), stillAllowed };
     if (access.kind === "token") return { ...(await authorizeToken(options, request, access)), stillAllowed };
     const credential = readCredential(request, options.cookieName);
+    if (access.kind === "operator" && bearsOperatorToken(options, request))
+      return { actor: { kind: "system", label: "operator", ...whence(request) }, stillAllowed };
     if (credential.kind === "user_session" && credential.from === "cookie") refuseForgery(request, options);
     const decide = () => decideAccess(options, request, access, credential, reference);
     const granted = await decide();
@@ -138,13 +148,19 @@ async function decideAccess(
   const user = await lookUp(options, request, credential.token, (token) =>
     options.authenticator.findUserSession(token, reference),
   );
-  const granted = decideForUser(request, access, user, reference);
+  const granted = decideForUser(options, request, access, user, reference);
   if (access.kind !== "body-environment") return granted;
   const enter: Enter = async (permission, named) => {
     if (named === undefined) throw new ApiError(400, "project_id and environment_id are required");
     const there = await options.authenticator.findUserSession(credential.token, named);
     if (there === undefined) throw unknownCredential();
-    const { scope } = decideForUser(request, { kind: "environment-member", permission }, there, named);
+    const { scope } = decideForUser(
+      options,
+      request,
+      { kind: "environment-member", permission },
+      there,
+      named,
+    );
     if (scope === undefined) throw new Error("a member's environment has a scope");
     return { ...scope, actor: granted.actor };
   };
@@ -184,7 +200,17 @@ export async function lookUp<T>(
   return found;
 }
 
+/** The token is any text, so it is compared before the bearer is taken for something else. */
+function bearsOperatorToken({ operatorToken }: AuthorizeOptions, request: FastifyRequest): boolean {
+  const token = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  if (token === undefined || operatorToken === undefined) return false;
+  return timingSafeEqual(sha256(token), sha256(operatorToken));
+}
+
+const sha256 = (text: string): Buffer => createHash("sha256").update(text).digest();
+
 function decideForUser(
+  options: AuthorizeOptions,
   request: FastifyRequest,
   access: CredentialAccess,
   user: SignedInUser,
@@ -192,6 +218,12 @@ function decideForUser(
 ): Granted {
   const actor = actorOfUser(request, user);
   if (access.kind === "user") return { actor, user };
+  if (access.kind === "operator") {
+    const member = memberOf(user);
+    requireAny(["projects.manage"], (permission) => rolePermissions[member.role].has(permission));
+    if (options.membersOperate) return { actor, user, member };
+    throw new ApiError(403, "only who operates this installation may: the operator token is needed");
+  }
   if (access.kind === "body-environment") {
     const member = memberOf(user);
     requireAny(access.permissions, (permission) => rolePermissions[member.role].has(permission));

@@ -23,6 +23,8 @@ export interface Call<R> {
   readonly user: WhenKind<R, "user", SignedInUser>;
   /** On routes of kind `member`. */
   readonly member: WhenKind<R, "member" | "environment-member", Member>;
+  /** On routes of kind `operator`: of a member who operates; the operator token has none. */
+  readonly organizationId: WhenKind<R, "operator", string | undefined>;
   readonly publicAccess: WhenKind<R, "public-access", PublicAccess>;
   readonly enter: WhenKind<R, "body-environment", Enter>;
   readonly params: Parsed<R, "params">;

@@ -166,6 +166,7 @@ async function answer(
     // The kind of the route decides which of them are there: see Call.
     scope: (access.scope && { ...access.scope, actor: access.actor }) as never,
     user: access.user as never,
+    organizationId: access.member?.organizationId as never,
     publicAccess: access.publicAccess as never,
     enter: access.enter as never,
     member: access.member as never,

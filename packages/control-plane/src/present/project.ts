@@ -25,6 +25,7 @@ export function presentEnvironment(row: EnvironmentRow): Environment {
     name: row.name,
     color_hex: row.color_hex,
     is_default: row.is_default,
+    ...(row.worker_group === "default" ? {} : { worker_group: row.worker_group }),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
   };

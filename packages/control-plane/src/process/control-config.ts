@@ -90,6 +90,7 @@ function controlPlaneConfig(values: Values): ControlPlaneConfig {
     publicUrl: values.HELMR_PUBLIC_URL,
     deploymentMode: values.HELMR_DEPLOYMENT_MODE,
     setupToken: values.HELMR_SETUP_TOKEN,
+    operatorToken: values.HELMR_OPERATOR_TOKEN,
     redisUrl: values.HELMR_REDIS_URL,
     scheduleJitterMs: values.HELMR_SCHEDULE_JITTER,
     trustedProxies: values.HELMR_TRUSTED_PROXIES,

@@ -94,6 +94,9 @@ export const controlVariables = {
   HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32)
     .optional()
     .describe("with it workers register; without one none can be added"),
+  HELMR_OPERATOR_TOKEN: tokenOf(32)
+    .optional()
+    .describe("whoever has it administers worker groups and workers, and routes environments to them"),
   HELMR_TRUSTED_PROXIES: proxies
     .optional()
     .describe("addresses or networks of reverse proxies whose X-Forwarded-For is believed"),

@@ -1,4 +1,5 @@
 /** Projects and environments by id (contract 11). Deleting marks; the dispatcher empties what is marked. */
+import { ApiError } from "@helmr/api";
 import type { Actor, DeletionTarget } from "@helmr/store";
 import {
   createEnvironment,
@@ -85,8 +86,10 @@ export function projectHandlers(context: Context): ProjectHandlers {
       return { status: 200, body: presentEnvironment(row) };
     },
     patchEnvironment: async (call) => {
-      const { slug, name, color_hex: colorHex } = call.body;
-      const names = { slug, name, colorHex };
+      const { slug, name, color_hex: colorHex, worker_group: workerGroup } = call.body;
+      if (workerGroup !== undefined && context.config.deploymentMode === "managed-cloud")
+        throw new ApiError(403, "worker_group: who operates the installation chooses it");
+      const names = { slug, name, colorHex, workerGroup };
       const row = found(await updateEnvironment(db, acting(call), keyOf(call.params), names), "environment");
       context.authenticator.forget();
       return { status: 200, body: presentEnvironment(row) };

@@ -43,6 +43,8 @@ const sessions = (roles: readonly Role[], ...scopes: ApiKeyScope[]): Rule => ({
   unprefixedSession: 403,
 });
 
+const operators: Rule = { who: "members", roles: admins };
+
 const anyWorkspaceScope: readonly ApiKeyScope[] = [
   "workspace-lifecycle:manage",
   "workspace-files:read",
@@ -87,6 +89,23 @@ export const rules = {
   listQueues: environment(all, "runs:read"),
   pauseQueue: environment(workers, "runs:manage"),
   resumeQueue: environment(workers, "runs:manage"),
+  // Worker groups: in a self-hosted installation, which this one is
+  listWorkerGroups: operators,
+  createWorkerGroup: operators,
+  getWorkerGroup: operators,
+  patchWorkerGroup: operators,
+  deleteWorkerGroup: operators,
+  listRoutedEnvironments: operators,
+  routeEnvironment: operators,
+  listBootstrapTokens: operators,
+  createBootstrapToken: operators,
+  revokeBootstrapToken: operators,
+  listWorkers: operators,
+  getWorker: operators,
+  drainWorker: operators,
+  undrainWorker: operators,
+  revokeWorkerCredential: operators,
+  removeWorker: operators,
   // Contract 7
   createWorkspace: environment(workers, "workspace-lifecycle:manage"),
   listWorkspaces: environment(all, ...anyWorkspaceScope),

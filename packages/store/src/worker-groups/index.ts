@@ -1,2 +1,18 @@
+export {
+  createWorkerGroup,
+  deleteWorkerGroup,
+  getWorkerGroup,
+  listWorkerGroups,
+  type Operator,
+  updateWorkerGroup,
+  type WorkerGroupRow,
+} from "./groups.ts";
 export { defaultWorkerGroupId, workTopic } from "./lifecycle.ts";
-export { ensureBootstrapToken } from "./tokens.ts";
+export { listRoutedEnvironments, routeEnvironment } from "./route.ts";
+export {
+  type BootstrapTokenRow,
+  createBootstrapToken,
+  ensureBootstrapToken,
+  listBootstrapTokens,
+  revokeBootstrapToken,
+} from "./tokens.ts";

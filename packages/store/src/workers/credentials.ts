@@ -43,15 +43,13 @@ export async function rotateCredential(
   return row && { credential, previousValidUntil: row.previousValidUntil };
 }
 
-/**
- * Void a worker's credentials: its calls are refused, and its leases end when they are not renewed. It can register anew with
- * a bootstrap token that is good. False when there is no such worker.
- */
-export async function revokeCredential(db: Queryable, workerInstanceId: string): Promise<boolean> {
-  // Nobody knows what has this hash.
-  const { rows } = await sql`
+/** For a revocation: nobody knows what has this hash. */
+export async function voidCredential(
+  db: Queryable,
+  workerInstanceId: string,
+): Promise<{ rows: { name: string }[] }> {
+  return await sql<{ name: string }>`
     update worker_instances set credential_hash = ${randomBytes(32)}, previous_credential_hash = null,
       previous_valid_until = null, credential_issued_at = now()
-    where id = ${workerInstanceId} returning id`.execute(db);
-  return rows.length > 0;
+    where id = ${workerInstanceId} returning name`.execute(db);
 }
