@@ -601,6 +601,7 @@ CASE
     ELSE (0)::bigint
 END)), queue_name, lane_key, available_at, id, needs_cpu, needs_memory_mib, needs_disk_mib) WHERE (status = 'queued'::text);
 CREATE INDEX runs_ttl ON public.runs USING btree (ttl_expires_at) WHERE ((status = 'queued'::text) AND (ttl_expires_at IS NOT NULL));
+CREATE INDEX runs_waiting ON public.runs USING btree (worker_group_id, needs_cpu, needs_memory_mib, needs_disk_mib, COALESCE(needs_architecture, ''::text), waiting_reason, available_at) WHERE (status = 'queued'::text);
 
 create table schedules (
   id uuid not null,

@@ -189,6 +189,22 @@ export function withLogin<T>(options: ConnectionOptions, work: (api: ApiClient) 
   return interruptible(async (signal) => work(createApiClient({ ...(await resolveLogin(options)), signal })));
 }
 
+/** Run `work` with a client that operates the installation: by HELMR_OPERATOR_TOKEN, else as the signed-in person. */
+export function withOperator<T>(
+  options: ConnectionOptions,
+  work: (api: ApiClient) => Promise<T>,
+): Promise<T> {
+  return interruptible(async (signal) =>
+    work(createApiClient({ ...(await resolveOperator(options)), signal })),
+  );
+}
+
+async function resolveOperator(options: ConnectionOptions, env: Env = process.env): Promise<Endpoint> {
+  const token = env.HELMR_OPERATOR_TOKEN;
+  if (!token) return await resolveLogin(options, env);
+  return { url: (await resolveHost(options, env)).url, token, prefix: "" };
+}
+
 /** As `withLogin`, on the routes of an environment. */
 export function withMember<T>(options: EnvironmentOptions, work: (api: ApiClient) => Promise<T>): Promise<T> {
   return interruptible(async (signal) =>

@@ -34,6 +34,8 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   member: () => import("./commands/member.ts"),
   invitation: () => import("./commands/invitation.ts"),
   org: () => import("./commands/org.ts"),
+  worker: () => import("./commands/worker.ts"),
+  "worker-group": () => import("./commands/worker-group.ts"),
   audit: () => import("./commands/audit.ts"),
   completion: () => import("./commands/completion.ts"),
   version: () => import("./commands/version.ts"),

@@ -29,11 +29,13 @@ export function writeRuns(runs: readonly Run[]): Promise<void> {
   );
 }
 
-export async function writeRun(run: Run): Promise<void> {
+/** `reason`: why it is queued still. */
+export async function writeRun(run: Run, reason?: string): Promise<void> {
   await writeFields([
     ["run", run.id],
     ["task", run.task_id],
     ["status", run.status],
+    ["waits because", reason],
     ["exit code", run.exit_code],
     ["attempt", run.attempt_number],
     ["session", run.session_id],

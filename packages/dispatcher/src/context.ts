@@ -38,6 +38,7 @@ export interface DispatcherIntervals {
   /** How long an artifact stays after the last that referred to it: somebody may be reading it just now. */
   readonly artifactGraceMs: number;
   readonly noteUnresumableMs: number;
+  readonly noteWaitingMs: number;
   readonly purgeArchivedMs: number;
   readonly sweepReservationsMs: number;
   /** How long a reservation stays whose lease the database does not know: an upload or a download takes hours at most. */
@@ -90,6 +91,7 @@ export const defaultIntervals: DispatcherIntervals = {
   removeArtifactsMs: 5_000,
   artifactGraceMs: 10 * 60_000,
   noteUnresumableMs: 5_000,
+  noteWaitingMs: 5_000,
   purgeArchivedMs: 5_000,
   sweepReservationsMs: 60_000,
   reservationKeepMs: 24 * 3_600_000,

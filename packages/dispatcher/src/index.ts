@@ -25,6 +25,7 @@ import { expireSessionsLoop } from "./expire-sessions.ts";
 import { expireWaitsLoop } from "./expire-waits.ts";
 import { LoopRunner } from "./loop.ts";
 import { noteUnresumableLoop } from "./note-unresumable.ts";
+import { noteWaitingLoop } from "./note-waiting.ts";
 import { purgeArchivedLoop } from "./purge-archived.ts";
 import { purgeDeletedLoop } from "./purge-deleted.ts";
 import { reconcileLoop } from "./reconcile.ts";
@@ -94,6 +95,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     purgeDeletedLoop(context, intervals.purgeDeletedMs),
     removeArtifactsLoop(context, intervals.removeArtifactsMs, intervals.artifactGraceMs),
     noteUnresumableLoop(context, intervals.noteUnresumableMs),
+    noteWaitingLoop(context, intervals.noteWaitingMs),
     repairSchedulesLoop(context),
     triggerSchedulesLoop(context),
     purgeArchivedLoop(context, intervals.purgeArchivedMs),

@@ -8,6 +8,7 @@ import { cliVersion } from "../version.ts";
 
 export type {
   ApiKey,
+  BootstrapToken,
   Deployment,
   Environment,
   Event,
@@ -15,6 +16,7 @@ export type {
   Me,
   Member,
   Project,
+  RoutedEnvironment,
   Run,
   RunLogFrame,
   Sandbox,
@@ -25,6 +27,8 @@ export type {
   StreamRecord,
   Task,
   Token,
+  Worker,
+  WorkerGroup,
 } from "@helmr/api";
 
 type Api = typeof import("@helmr/api");

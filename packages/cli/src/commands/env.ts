@@ -10,6 +10,7 @@ import { note, writeFields, writeJson, writeTable } from "../output.ts";
 
 type ProjectOption = ConnectionOptions & { readonly project?: string };
 interface ChangeOptions extends ProjectOption {
+  readonly workerGroup?: string;
   readonly slug?: string;
   readonly name?: string;
   readonly color?: string;
@@ -41,6 +42,7 @@ export function register(program: Command): void {
     .option("--slug <slug>", "the new slug")
     .option("--name <name>", "the new name")
     .option("--color <hex>", "the new color, such as #2563EB")
+    .option("--worker-group <group>", "what is deployed next goes to this worker group")
     .action(update);
   ofProject(
     declare(group, "delete <environment>", "Delete an environment with everything in it", [
@@ -108,6 +110,7 @@ const update = (name: string, options: ChangeOptions): Promise<void> =>
       slug: options.slug ?? before.slug,
       name: options.name ?? before.name,
       color_hex: options.color ?? before.color_hex,
+      ...(options.workerGroup === undefined ? {} : { worker_group: options.workerGroup }),
     };
     const environment = await api.send("PATCH", pathOf(before), { body, schema: "environment" });
     if (options.json) return writeJson(environment);
@@ -127,6 +130,7 @@ function writeEnvironment(environment: Environment): Promise<void> {
     ["environment", environment.slug],
     ["name", environment.name],
     ["color", environment.color_hex],
+    ["worker group", environment.worker_group],
     ["id", environment.id],
     ["project", environment.project_id],
     ["created", environment.created_at],

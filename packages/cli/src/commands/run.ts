@@ -1,12 +1,13 @@
 /** `helmr run`: executions of tasks: their records, logs, events and ends. */
 import type { Command } from "commander";
+import type { ApiClient } from "../client/api-client.ts";
 import { getRun, outcomeCode, runPath, waitForRun } from "../client/runs.ts";
 import { declare, inEnvironment, timeoutOption } from "../command.ts";
 import { type EnvironmentOptions, withApi } from "../context.ts";
 import { note, paintStatus, writeFields, writeJson } from "../output.ts";
 import { writeOutcome, writeRun, writeRuns } from "../run-view.ts";
 import { integer } from "../values.ts";
-import { registerRunStreams } from "./run-streams.ts";
+import { readEvents, registerRunStreams } from "./run-streams.ts";
 
 export function register(program: Command): void {
   const group = declare(program, "run", "Look at runs, follow them, wait for them, cancel them", [
@@ -65,8 +66,18 @@ const get = (id: string, options: EnvironmentOptions): Promise<void> =>
   withApi(options, async (api) => {
     const run = await getRun(api, id);
     if (options.json) return writeJson(run);
-    await writeRun(run);
+    await writeRun(run, run.status === "queued" ? await readReason(api, id) : undefined);
   });
+
+/** Why a queued run waits, if its events say so; what they said before another attempt counts no more. */
+async function readReason(api: ApiClient, id: string): Promise<string | undefined> {
+  const events = await readEvents(api, `${runPath(id)}/events`);
+  const told = events.filter(({ kind }) => waitingKinds.has(kind) || kind === "run_lease.leased").at(-1);
+  if (told === undefined || !waitingKinds.has(told.kind)) return undefined;
+  return typeof told.attributes?.message === "string" ? told.attributes.message : told.message;
+}
+
+const waitingKinds = new Set(["run.waiting_for_capacity", "run.waiting_for_workspace", "run.resume_waiting"]);
 
 const wait = (id: string, options: EnvironmentOptions & { timeout: number }): Promise<void> =>
   withApi(

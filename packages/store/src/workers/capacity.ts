@@ -23,7 +23,7 @@ export interface WorkerOffer {
 }
 
 /** Where nothing is enforced: more than any sandbox may ask for (catalog.ts), and an integer. */
-const unlimited = 2_000_000_000;
+export const unlimited = 2_000_000_000;
 
 /**
  * Of worker `i`: what its leased runs and its live copies of their own hold. Copies that are guests of runs are those runs'.
