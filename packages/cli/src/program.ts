@@ -25,6 +25,7 @@ const groups: Readonly<Record<string, () => Promise<{ register: Register }>>> = 
   workspace: () => import("./commands/workspace.ts"),
   token: () => import("./commands/token.ts"),
   schedule: () => import("./commands/schedule.ts"),
+  queue: () => import("./commands/queue.ts"),
   deployment: () => import("./commands/deployment.ts"),
   sandbox: () => import("./commands/sandbox.ts"),
   secret: () => import("./commands/secret.ts"),

@@ -68,6 +68,8 @@ export interface FillQueued {
   readonly count: number;
   /** SQL of the number `n` (from 0 on) of a run; default: none. */
   readonly concurrencyKey?: string;
+  /** The same; default: 0. */
+  readonly priority?: string;
   /** The queue has a limit. */
   readonly limited?: boolean;
 }
@@ -77,7 +79,7 @@ export async function fillQueuedRuns(
   db: Queryable,
   scope: Scope,
   task: SeededTask,
-  { count, concurrencyKey = "null", limited = false }: FillQueued,
+  { count, concurrencyKey = "null", priority = "0", limited = false }: FillQueued,
 ): Promise<void> {
   const page = 10_000;
   for (let from = 0; from < count; from += page) {
@@ -98,10 +100,10 @@ export async function fillQueuedRuns(
           ${task.deploymentId}, '', 'open', id, workspace_id, created_at, created_at from made
       )
       insert into runs (id, environment_id, project_id, session_id, deployment_id, deployment_task_id,
-        deployment_version, workspace_id, task_id, status, execution_status, queue_name, concurrency_key, limited, payload,
+        deployment_version, workspace_id, task_id, status, execution_status, queue_name, concurrency_key, priority, limited, payload,
         retry_policy, max_duration_seconds, api_version, created_at, updated_at, available_at)
       select id, ${scope.environmentId}, ${scope.projectId}, session_id, ${task.deploymentId}, ${task.deploymentTaskId},
-        '20260606.1', workspace_id, ${task.taskId}, 'queued', 'queued', ${task.queueName}, ${sql.raw(concurrencyKey)},
+        '20260606.1', workspace_id, ${task.taskId}, 'queued', 'queued', ${task.queueName}, ${sql.raw(concurrencyKey)}, ${sql.raw(priority)},
         ${limited}, '{}', '{"enabled":false}', 900, '2026-06-06', created_at, created_at, created_at from made`.execute(
       db,
     );

@@ -16,6 +16,7 @@ export type {
   Me,
   Member,
   Project,
+  Queue,
   RoutedEnvironment,
   Run,
   RunLogFrame,

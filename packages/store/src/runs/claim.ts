@@ -8,6 +8,9 @@
  *     claims of one limited queue take turns)
  *   4 claim the runs of these lanes (take-lanes.ts), those that can be claimed still
  *
+ * Where one lane is all there is, as in an installation with one task under load, the next claim starts with step 4, which then
+ * takes nothing when another lane has come up: looking costs about as much as claiming.
+ *
  * A run whose workspace was last on another active worker is left to that worker for a while: it has the files on its
  * disk, the others restore the saved version; and for as long as it is active when its disk has what could not be saved. A run
  * that resumes goes to whichever worker can restore its checkpoint. A workspace in use blocks its other runs (I5: the unique
@@ -18,8 +21,8 @@ import { sql } from "kysely";
 import { type Queryable, retryConflicts, sqlState, transaction, violatedConstraint } from "../database.ts";
 import type { WorkspaceState } from "../schema-workspaces.ts";
 import { isClaimLost, noneWhenLost, readOffer, type WorkerOffer } from "../workers/capacity.ts";
-import { findLanes } from "./find-lanes.ts";
-import { takeLanes } from "./take-lanes.ts";
+import { findLanes, maxDepth } from "./find-lanes.ts";
+import { takeFromOnly, takeLanes } from "./take-lanes.ts";
 import { ClaimTurns, type Taking } from "./turns.ts";
 
 export interface ClaimInput {
@@ -66,9 +69,18 @@ export interface ClaimedRun {
   readonly trace_context: string | null;
 }
 
-const maxClaim = 100;
-/** Environments looked at in each round, until a run is found: many may have queued runs and none that can be claimed. */
-const pages = [16, 64, 256, 256, 256];
+const maxClaim = maxDepth;
+/**
+ * What is looked at in each round, until a run is found: many environments may have queued runs and none that can be claimed,
+ * and one may have many full lanes before an open one. What the last round did not reach is for the next claim.
+ */
+const rounds = [
+  { environments: 16, window: 16 },
+  { environments: 64, window: 32 },
+  { environments: 16, window: 128 },
+  { environments: 128, window: 16 },
+  { environments: 16, window: 256 },
+];
 
 const turnsOfDatabases = new WeakMap<Queryable, ClaimTurns>();
 
@@ -86,8 +98,25 @@ async function claimOnce(db: Queryable, turns: ClaimTurns, input: ClaimInput): P
   const offer = await readOffer(db, input.workerInstanceId);
   if (offer === undefined || offer.freeSlots === 0) return [];
   const limit = Math.min(input.limit, offer.freeSlots);
-  for (const environments of pages) {
-    const found = await findLanes(db, turns, { ...input, ...offer, limit, environments });
+  const place = turns.placeOf(input.workerInstanceId);
+  const { onlyLane } = place;
+  if (onlyLane !== undefined) {
+    const claimed = await retryLosers(() => takeFromOnly(db, { ...input, ...offer, limit }, onlyLane));
+    if (claimed.length > 0) {
+      turns.served(onlyLane);
+      return claimed;
+    }
+  }
+  for (const { environments, window } of rounds) {
+    const found = await findLanes(db, turns, {
+      ...input,
+      ...offer,
+      environments,
+      // Else a claim of many runs of as many keys would take several.
+      window: Math.max(window, limit <= 16 ? 0 : maxClaim),
+    });
+    const [first, ...others] = found.open;
+    place.onlyLane = found.isAll && others.length === 0 && first?.limited === false ? first : undefined;
     const takings = turns.choose(found.open, limit);
     if (takings.length > 0) {
       const claimed = await take(db, { ...input, ...offer, limit }, takings);
@@ -104,16 +133,22 @@ async function take(
   input: ClaimInput & WorkerOffer,
   takings: readonly Taking[],
 ): Promise<ClaimedRun[]> {
-  const isConflict = (error: unknown) =>
-    sqlState(error) === "40P01" || violatedConstraint(error) === "runs_active_in_workspace";
   const limited = takings.filter(({ lane }) => lane.limited);
-  return await retryConflicts(async () => {
+  return await retryLosers(async () => {
     if (limited.length === 0) return await takeLanes(db, input, takings, { queuesAreLocked: false });
     return await transaction(db, async (tx) => {
       await lockQueues(tx, limited);
       return await takeLanes(tx, input, takings, { queuesAreLocked: true });
     });
-  }, isConflict);
+  });
+}
+
+/** I5: of two claimers of one workspace one loses; and two that lock rows in different orders may deadlock. */
+async function retryLosers(run: () => Promise<ClaimedRun[]>): Promise<ClaimedRun[]> {
+  return await retryConflicts(
+    run,
+    (error) => sqlState(error) === "40P01" || violatedConstraint(error) === "runs_active_in_workspace",
+  );
 }
 
 /** In one order for all claimers, so that they cannot deadlock. */

@@ -1,6 +1,16 @@
 /** Which queued runs a worker may take, and the order of lanes. Every statement of a claim is put together of these. */
 import { type RawBuilder, sql } from "kysely";
-import { fitsOffer, type OfferSql } from "../workers/capacity.ts";
+import { fitsOffer, type OfferSql, offerParameters, type WorkerOffer } from "../workers/capacity.ts";
+
+const offerNames = [
+  "workerGroupId",
+  "architecture",
+  "freeCpu",
+  "freeMemoryMib",
+  "freeDiskMib",
+  "freeSlots",
+  "claimSeq",
+] as const satisfies readonly (keyof WorkerOffer)[];
 
 /** How long a due run waits for the worker that has its workspace on its disk. */
 const warmSeconds = 2;
@@ -27,6 +37,26 @@ export function isPaused(l: RawBuilder<unknown>, level: RawBuilder<unknown>, que
 export function inLane(group: RawBuilder<unknown>) {
   return sql<boolean>`r.status = 'queued' and r.worker_group_id = ${group} and r.environment_id = l.environment_id
     and ${levelOf("r")} = l.level and r.queue_name = l.queue_name and r.lane_key = l.lane_key`;
+}
+
+/** Columns of the CTE `worker`, next to those of the worker: what it offers. */
+export function offerColumns(p: (name: keyof WorkerOffer) => RawBuilder<unknown>): RawBuilder<unknown> {
+  const offer = offerParameters(p);
+  return sql.join(offerNames.map((name) => sql`${offer[name]} as ${sql.ref(`offer_${name}`)}`));
+}
+
+/**
+ * The same as it is read from there. Of parameters themselves the planner would see the values: a plan for those seems cheaper,
+ * and is made for each claim anew, which takes longer than the claim.
+ */
+export const offerOfWorker = Object.fromEntries(
+  offerNames.map((name) => [name, sql`(select ${sql.ref(`offer_${name}`)} from worker)`]),
+) as unknown as OfferSql;
+
+/** Lanes out of a JSON text, with what else is in it. */
+export function laneRecords(json: RawBuilder<unknown>, as: RawBuilder<unknown>, more?: RawBuilder<unknown>) {
+  const rest = more === undefined ? sql`` : sql`, ${more}`;
+  return sql`jsonb_to_recordset(${json}::jsonb) ${as} (environment_id uuid, level bigint, queue_name text, lane_key text${rest})`;
 }
 
 /** How many runs of the lane `l` hold a lease (I6), by an index of those only. */

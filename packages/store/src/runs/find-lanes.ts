@@ -12,21 +12,30 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import type { Queryable } from "../database.ts";
-import { statement } from "../statement.ts";
-import { offerParameters, type WorkerOffer } from "../workers/capacity.ts";
-import { claimable, inLane, isPaused, levelOf, takenPlaces } from "./claimable.ts";
+import { type Statement, statement } from "../statement.ts";
+import type { WorkerOffer } from "../workers/capacity.ts";
+import {
+  claimable,
+  inLane,
+  isPaused,
+  laneRecords,
+  levelOf,
+  offerColumns,
+  offerOfWorker,
+  takenPlaces,
+} from "./claimable.ts";
 import type { ClaimTurns, OpenLane, WorkerPlace } from "./turns.ts";
 
-/** Lanes of an environment that one claim looks at, twice: from the best one on, and from where the last claim stopped. */
-const laneWindow = 16;
+/** Runs of a lane that are counted. */
+export const maxDepth = 100;
 const beforeAll = "00000000-0000-0000-0000-000000000000";
 
 export interface FindLanes extends WorkerOffer {
   readonly workerInstanceId: string;
-  /** Runs wanted. */
-  readonly limit: number;
   /** Size of the page. */
   readonly environments: number;
+  /** Lanes of each that are looked at, twice: from the best one on, and from where the last claim stopped. */
+  readonly window: number;
 }
 
 /** Look at the next lanes, and move the worker's place on. `isAll`: there are no others. */
@@ -36,34 +45,39 @@ export async function findLanes(
   input: FindLanes,
 ): Promise<{ readonly open: readonly OpenLane[]; readonly isAll: boolean }> {
   const place = turns.placeOf(input.workerInstanceId);
-  const lanes = place.lanes.values();
-  const rows = await readLanes(db, {
+  const lanes = [...place.lanes.values()].map((lane) => ({
+    environment_id: lane.environmentId,
+    level: lane.level,
+    queue_name: lane.queueName,
+    lane_key: lane.laneKey,
+  }));
+  const rows = await readLanes(input)(db, {
     ...input,
     after: place.environmentId ?? beforeAll,
-    placeEnvironments: lanes.map((lane) => lane.environmentId),
-    placeLevels: lanes.map((lane) => lane.level),
-    placeQueues: lanes.map((lane) => lane.queueName),
-    placeKeys: lanes.map((lane) => lane.laneKey),
+    places: JSON.stringify(lanes),
   });
-  return { open: openLanes(rows), isAll: moveOn(place, rows, input.environments) };
+  return { open: openLanes(rows), isAll: moveOn(place, rows, input) };
 }
 
 /** Rows are in the order of the walk. */
-function moveOn(place: WorkerPlace, rows: readonly LaneRow[], pageSize: number): boolean {
+function moveOn(
+  place: WorkerPlace,
+  rows: readonly LaneRow[],
+  { environments: pageSize, window }: FindLanes,
+): boolean {
   const environments = [...new Set(rows.map((row) => row.page_environment))];
   place.environmentId = environments.at(-1);
   let isAll = environments.length < pageSize;
   for (const environmentId of environments) {
-    const ends = rows.filter((row) => row.page_environment === environmentId && row.n === laneWindow);
-    // The end of the second window; there is none when it came to the end of all lanes: then on from that of the first.
-    const end =
-      ends.find((row) => row.part === 2) ??
-      (place.lanes.get(environmentId) === undefined ? ends[0] : undefined);
+    const ends = rows.filter((row) => row.page_environment === environmentId && row.n === window);
+    // The end of the second window. There is none when it came to the end of all lanes: then on from that of the first.
+    const isSecond = place.lanes.get(environmentId) !== undefined;
+    const end = ends.find((row) => row.part === (isSecond ? 2 : 1));
+    if (ends.length > 0) isAll = false;
     if (end === undefined) place.lanes.delete(environmentId);
     else {
       const { level, queue_name: queueName, lane_key: laneKey } = end;
       place.lanes.set(environmentId, { environmentId, level, queueName, laneKey });
-      isAll = false;
     }
   }
   return isAll;
@@ -103,45 +117,63 @@ interface LaneRow {
   readonly places: number | null;
 }
 
-interface LaneParameters extends FindLanes {
+interface LaneParameters extends WorkerOffer {
+  readonly workerInstanceId: string;
   readonly after: string;
-  readonly placeEnvironments: readonly string[];
-  readonly placeLevels: readonly number[];
-  readonly placeQueues: readonly string[];
-  readonly placeKeys: readonly string[];
+  /** JSON of lanes. */
+  readonly places: string;
 }
 
-const readLanes = statement<LaneParameters, LaneRow>((p) => {
-  const group = sql`(select worker_group_id from worker)`;
-  const environmentFrom = (condition: RawBuilder<unknown>) => sql`select r.environment_id from runs r
-    where r.status = 'queued' and r.worker_group_id = ${group} and ${condition} order by r.environment_id limit 1`;
-  const lane = sql`${levelOf("r")}, r.queue_name, r.lane_key`;
-  const laneFrom = (environment: RawBuilder<unknown>, condition: RawBuilder<unknown>) => sql`
+/**
+ * By the sizes of the page and the windows, which are part of the text: the planner takes a limit that it does not know for a tenth
+ * of the table, and plans each claim anew when it finds it smaller.
+ */
+const statements = new Map<string, Statement<LaneParameters, LaneRow>>();
+
+function readLanes({ environments, window }: FindLanes): Statement<LaneParameters, LaneRow> {
+  const key = `${environments} ${window}`;
+  const known = statements.get(key) ?? laneStatement(sql.lit(environments), sql.lit(window));
+  statements.set(key, known);
+  return known;
+}
+
+const laneStatement = (environments: RawBuilder<number>, window: RawBuilder<number>) =>
+  statement<LaneParameters, LaneRow>((p) => {
+    // Parameters are read from a table: a plan for their values would seem cheaper, and be made for each claim.
+    const group = sql`(select worker_group_id from worker)`;
+    // By the order of runs_queued alone: in that of environments the planner would take an index of all runs, ended ones too.
+    const environmentAfter = (environment: RawBuilder<unknown>) => sql`
+    select r.worker_group_id, r.environment_id from runs r
+    where r.status = 'queued' and (r.worker_group_id, r.environment_id) > (${group}, ${environment})
+    order by r.worker_group_id, r.environment_id limit 1`;
+    const isIn = sql`e.worker_group_id = ${group}`;
+    const after = sql`(select after from worker)`;
+    const isBefore = sql`${isIn} and e.environment_id <= ${after}`;
+    const lane = sql`${levelOf("r")}, r.queue_name, r.lane_key`;
+    const laneFrom = (environment: RawBuilder<unknown>, condition: RawBuilder<unknown>) => sql`
     select ${levelOf("r")} as level, r.queue_name, r.lane_key from runs r
     where r.status = 'queued' and r.worker_group_id = ${group} and r.environment_id = ${environment} and ${condition}
     order by ${lane} limit 1`;
-  return sql`
-    with recursive worker as materialized (select worker_group_id from worker_instances where id = ${p("workerInstanceId")}),
+    return sql`
+    with recursive worker as materialized (
+      select id, worker_group_id, ${p("after")}::uuid as after, ${offerColumns(p)} from worker_instances where id = ${p("workerInstanceId")}),
     after as (
-      select e.environment_id, 1 as n from (${environmentFrom(sql`r.environment_id > ${p("after")}::uuid`)}) e
+      select e.environment_id, 1 as n from (${environmentAfter(after)}) e where ${isIn}
       union all
-      select e.environment_id, a.n + 1 from after a
-      cross join lateral (${environmentFrom(sql`r.environment_id > a.environment_id`)}) e where a.n < ${p("environments")}::integer
+      select e.environment_id, a.n + 1 from after a cross join lateral (${environmentAfter(sql`a.environment_id`)}) e
+      where a.n < ${environments} and ${isIn}
     ), before as (
-      select e.environment_id, 1 as n from (${environmentFrom(sql`r.environment_id <= ${p("after")}::uuid`)}) e
+      select e.environment_id, 1 as n from (${environmentAfter(sql`${sql.lit(beforeAll)}::uuid`)}) e where ${isBefore}
       union all
-      select e.environment_id, b.n + 1 from before b
-      cross join lateral (${environmentFrom(sql`r.environment_id > b.environment_id and r.environment_id <= ${p("after")}::uuid`)}) e
-      where b.n < ${p("environments")}::integer
+      select e.environment_id, b.n + 1 from before b cross join lateral (${environmentAfter(sql`b.environment_id`)}) e
+      where b.n < ${environments} and ${isBefore}
     ), page as materialized (
       select environment_id, row_number() over () as position
-      from (select environment_id from after union all select environment_id from before limit ${p("environments")}::integer) e
+      from (select environment_id from after union all select environment_id from before limit ${environments}) e
     ), starts as (
       select g.environment_id, 1 as part, -9223372036854775808 as level, '' as queue_name, '' as lane_key from page g
       union all
-      select g.environment_id, 2, c.level, c.queue_name, c.lane_key from page g join unnest(${p("placeEnvironments")}::uuid[],
-        ${p("placeLevels")}::bigint[], ${p("placeQueues")}::text[], ${p("placeKeys")}::text[])
-        c (environment_id, level, queue_name, lane_key) on c.environment_id = g.environment_id
+      select g.environment_id, 2, c.level, c.queue_name, c.lane_key from page g join ${laneRecords(p("places"), sql`c`)} on c.environment_id = g.environment_id
     ), walk as (
       select s.environment_id, s.part, 1 as n, f.level, f.queue_name, f.lane_key, ${isPaused(sql`s.environment_id`, sql`f.level`, sql`f.queue_name`)} as paused
       from starts s cross join lateral (
@@ -152,7 +184,7 @@ const readLanes = statement<LaneParameters, LaneRow>((p) => {
         (${laneFrom(sql`w.environment_id`, sql`not w.paused and (${lane}) > (w.level, w.queue_name, w.lane_key)`)})
         union all
         (${laneFrom(sql`w.environment_id`, sql`w.paused and (${levelOf("r")}, r.queue_name) > (w.level, w.queue_name)`)})) f
-      where w.n < ${sql.lit(laneWindow)}
+      where w.n < ${window}
     ), seen as (
       select l.*, q.concurrency_limit, head.limited or q.concurrency_limit is not null as limited, head.available_at as since,
         q.concurrency_limit - taken.places as places
@@ -161,13 +193,13 @@ const readLanes = statement<LaneParameters, LaneRow>((p) => {
       left join lateral (
         select r.limited, r.available_at from runs r
         where not l.paused and (q.concurrency_limit is null or taken.places < q.concurrency_limit)
-          and ${inLane(group)} and ${claimable(p("workerInstanceId"), offerParameters(p))}
+          and ${inLane(group)} and ${claimable(sql`(select id from worker)`, offerOfWorker)}
         order by r.available_at, r.id limit 1) head on true
     )
     select g.environment_id as page_environment, s.part, s.n, s.level, s.queue_name, s.lane_key, s.limited, s.since, s.places,
       case when s.since is not null then (select count(*)::integer from (
         select from runs r, (select s.environment_id, s.level, s.queue_name, s.lane_key) l
-        where ${inLane(group)} and r.available_at <= now() limit ${p("limit")}::integer) d) end as depth
-    from page g left join seen s on s.environment_id = g.environment_id and (s.since is not null or s.n = ${sql.lit(laneWindow)})
+        where ${inLane(group)} and r.available_at <= now() limit ${sql.lit(maxDepth)}) d) end as depth
+    from page g left join seen s on s.environment_id = g.environment_id and (s.since is not null or s.n = ${window})
     order by g.position, s.part, s.n`;
-});
+  });

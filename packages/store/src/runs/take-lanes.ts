@@ -1,5 +1,5 @@
 /** Step 4 of a claim: lease the first runs of the chosen lanes, in one statement with their events. */
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import type { Queryable } from "../database.ts";
 import { insertRunEvents } from "../events.ts";
 import { type Statement, statement } from "../statement.ts";
@@ -8,13 +8,21 @@ import {
   claimLost,
   countClaim,
   fittingTogether,
-  offerParameters,
   type WorkerOffer,
 } from "../workers/capacity.ts";
 import type { ClaimedRun, ClaimInput } from "./claim.ts";
-import { claimable, inLane, isPaused, takenPlaces } from "./claimable.ts";
+import {
+  claimable,
+  inLane,
+  isPaused,
+  laneRecords,
+  levelOf,
+  offerColumns,
+  offerOfWorker,
+  takenPlaces,
+} from "./claimable.ts";
 import { commitSoon, tallyRuns } from "./lifecycle.ts";
-import type { Taking } from "./turns.ts";
+import type { OpenLane, Taking } from "./turns.ts";
 
 /**
  * Claim from the lanes what is there still, in their turns as far as it fits together into the worker's offer. `queuesAreLocked`: those of the limited lanes, in this transaction; else no run of
@@ -26,15 +34,33 @@ export async function takeLanes(
   takings: readonly Taking[],
   { queuesAreLocked }: { readonly queuesAreLocked: boolean },
 ): Promise<ClaimedRun[]> {
-  const take = queuesAreLocked ? takeAlsoLimited : takeUnlimited;
-  const rows = await take(db, {
-    ...input,
-    environments: takings.map(({ lane }) => lane.environmentId),
-    levels: takings.map(({ lane }) => lane.level),
-    queues: takings.map(({ lane }) => lane.queueName),
-    keys: takings.map(({ lane }) => lane.laneKey),
-    takes: takings.map(({ take }) => take),
-  });
+  return await takeBy(queuesAreLocked ? takeAlsoLimited : takeUnlimited, db, input, takings);
+}
+
+/** Claim from the lane, unless there is another one with queued runs. */
+export async function takeFromOnly(
+  db: Queryable,
+  input: ClaimInput & WorkerOffer,
+  lane: OpenLane,
+): Promise<ClaimedRun[]> {
+  return await takeBy(takeFromOnlyLane, db, input, [{ lane, take: input.limit, before: undefined }]);
+}
+
+async function takeBy(
+  take: Statement<TakeParameters, ClaimedRow>,
+  db: Queryable,
+  input: ClaimInput & WorkerOffer,
+  takings: readonly Taking[],
+): Promise<ClaimedRun[]> {
+  const lanes = takings.map(({ lane, take }, turn) => ({
+    environment_id: lane.environmentId,
+    level: lane.level,
+    queue_name: lane.queueName,
+    lane_key: lane.laneKey,
+    take,
+    turn,
+  }));
+  const rows = await take(db, { ...input, lanes: JSON.stringify(lanes) });
   if (rows[0]?.is_lost === true) throw new ClaimLostError();
   return rows.filter((row): row is ClaimedRow & ClaimedRun => row.id !== null);
 }
@@ -43,18 +69,38 @@ export async function takeLanes(
 type ClaimedRow = { readonly is_lost: boolean } & (ClaimedRun | { readonly id: null });
 
 interface TakeParameters extends ClaimInput, WorkerOffer {
-  readonly environments: readonly string[];
-  readonly levels: readonly number[];
-  readonly queues: readonly string[];
-  readonly keys: readonly string[];
-  readonly takes: readonly number[];
+  /** JSON. As arrays the planner would count them, and plan each claim anew because it is cheaper than what it assumes. */
+  readonly lanes: string;
 }
 
-const takeUnlimited = takeStatement(false);
-const takeAlsoLimited = takeStatement(true);
+const takeUnlimited = takeStatement({ alsoLimited: false, onlyLane: false });
+const takeAlsoLimited = takeStatement({ alsoLimited: true, onlyLane: false });
+const takeFromOnlyLane = takeStatement({ alsoLimited: false, onlyLane: true });
 
-function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedRow> {
+interface TakeKind {
+  readonly alsoLimited: boolean;
+  readonly onlyLane: boolean;
+}
+
+/** No run is queued in the group beside those of the lane `l`: its neighbours in runs_queued are of another group. */
+function isOnlyLane(group: RawBuilder<unknown>): RawBuilder<boolean> {
+  const order = [
+    sql`r.worker_group_id`,
+    sql`r.environment_id`,
+    levelOf("r"),
+    sql`r.queue_name`,
+    sql`r.lane_key`,
+  ];
+  const neighbour = (side: RawBuilder<unknown>, direction: RawBuilder<unknown>) => sql`(
+    select r.worker_group_id from runs r where r.status = 'queued'
+      and (${sql.join(order)}) ${side} (${group}, l.environment_id, l.level, l.queue_name, l.lane_key)
+    order by ${sql.join(order.map((each) => sql`${each} ${direction}`))} limit 1) is distinct from ${group}`;
+  return sql`(${neighbour(sql`>`, sql`asc`)} and ${neighbour(sql`<`, sql`desc`)})`;
+}
+
+function takeStatement({ alsoLimited, onlyLane }: TakeKind): Statement<TakeParameters, ClaimedRow> {
   return statement<TakeParameters, ClaimedRow>((p) => {
+    const group = sql`(select worker_group_id from worker)`;
     // One concurrency key may be there at several levels, which share its places (I6).
     const before = sql`coalesce(sum(l.take) over (partition by l.environment_id, l.queue_name, l.lane_key
       order by l.level rows between unbounded preceding and 1 preceding), 0)`;
@@ -62,20 +108,20 @@ function takeStatement(alsoLimited: boolean): Statement<TakeParameters, ClaimedR
       ? sql`case when q.concurrency_limit is null then l.take
           else least(l.take, greatest(0, q.concurrency_limit - ${takenPlaces} - ${before})) end`
       : sql`l.take`;
-    const offer = offerParameters(p);
+    const offer = offerOfWorker;
     return sql`
-    with worker as materialized (select worker_group_id from worker_instances where id = ${p("workerInstanceId")}),
+    with worker as materialized (select id, worker_group_id, ${offerColumns(p)} from worker_instances where id = ${p("workerInstanceId")}),
     lanes as materialized (
       select l.*, ${places} as places
-      from unnest(${p("environments")}::uuid[], ${p("levels")}::bigint[], ${p("queues")}::text[], ${p("keys")}::text[],
-        ${p("takes")}::integer[]) with ordinality l (environment_id, level, queue_name, lane_key, take, turn)
+      from ${laneRecords(p("lanes"), sql`l`, sql`take integer, turn integer`)}
       left join queues q on q.environment_id = l.environment_id and q.name = l.queue_name
       where not ${isPaused(sql`l.environment_id`, sql`l.level`, sql`l.queue_name`)}
+        ${onlyLane ? sql`and ${isOnlyLane(group)}` : sql``}
     ), candidates as materialized (
       select r.*, l.level, l.turn, row_number() over (partition by l.turn order by r.available_at, r.id) as n
       from lanes l cross join lateral (
         select r.id, r.workspace_id, r.available_at, r.needs_cpu, r.needs_memory_mib, r.needs_disk_mib from runs r
-        where ${inLane(sql`(select worker_group_id from worker)`)} and ${claimable(p("workerInstanceId"), offer)}
+        where ${inLane(group)} and ${claimable(sql`(select id from worker)`, offer)}
           ${alsoLimited ? sql`` : sql`and not r.limited`}
         order by r.available_at, r.id limit l.places for update skip locked) r
     ), one_per_workspace as (

@@ -77,6 +77,8 @@ class RecentMap<Value> {
 export class WorkerPlace {
   /** The environment after which it looks; undefined: from the first one on. */
   environmentId: string | undefined;
+  /** There was no other lane when the last claim looked, and it has no limit. */
+  onlyLane: OpenLane | undefined;
   /** By environment, of those with more lanes than one claim looks at. */
   readonly lanes = new RecentMap<LanePlace>(1000);
 }
@@ -98,7 +100,7 @@ export class ClaimTurns {
   choose(lanes: readonly OpenLane[], limit: number): Taking[] {
     const environments = new Map<string, Candidate[]>();
     for (const lane of lanes) {
-      const key = laneKeyOf(lane);
+      const key = keyOf(lane);
       const room = Math.min(lane.depth, lane.places ?? lane.depth);
       const candidates = environments.get(lane.environmentId) ?? [];
       candidates.push({ key, taking: { lane, take: 0, before: undefined }, room });
@@ -119,8 +121,15 @@ export class ClaimTurns {
     for (const { lane, before } of takings.toReversed()) {
       if (served.has(lane.environmentId) || before === undefined) continue;
       this.#served.set(lane.environmentId, before.environment);
-      this.#served.set(laneKeyOf(lane), before.lane);
+      this.#served.set(keyOf(lane), before.lane);
     }
+  }
+
+  /** T1 */
+  served(lane: OpenLane): void {
+    this.#tick += 1;
+    this.#served.set(lane.environmentId, this.#tick);
+    this.#served.set(keyOf(lane), this.#tick);
   }
 
   #takeOne(environments: Map<string, Candidate[]>): Taking | undefined {
@@ -136,9 +145,7 @@ export class ClaimTurns {
     if (next === undefined) return undefined;
     next.taking.take += 1;
     next.taking.before ??= { environment: turn.served, lane: this.#served.get(next.key) ?? 0 };
-    this.#tick += 1;
-    this.#served.set(turn.id, this.#tick);
-    this.#served.set(next.key, this.#tick);
+    this.served(next.taking.lane);
     // Lanes of several levels may share the places of one concurrency key.
     for (const each of candidates)
       if (each.key === next.key && each.taking.lane.places !== undefined) each.room -= 1;
@@ -159,9 +166,9 @@ export class ClaimTurns {
   }
 }
 
-function laneKeyOf(lane: OpenLane): string {
-  return JSON.stringify([lane.environmentId, lane.queueName, lane.laneKey]);
-}
+/** Of one concurrency key, at whichever level. */
+const keyOf = ({ environmentId, queueName, laneKey }: OpenLane): string =>
+  JSON.stringify([environmentId, queueName, laneKey]);
 
 interface Candidate {
   readonly key: string;
