@@ -123,10 +123,11 @@ class OtlpSpan implements Span {
   }
 
   set(attributes: SpanAttributes): void {
-    this.#span.setAttributes(attributesOf(attributes));
+    if (this.#span.isRecording()) this.#span.setAttributes(attributesOf(attributes));
   }
 
   fail(message: string): void {
+    if (!this.#span.isRecording()) return;
     this.#span.setStatus({ code: SpanStatusCode.ERROR, message: message.slice(0, 1000) });
   }
 

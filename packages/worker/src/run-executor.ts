@@ -412,6 +412,7 @@ class Execution {
         saveFiles: (signal) => this.#workspace.saveForCheckpoint(signal),
         onParked: () => {
           this.#stop = { kind: "parked" };
+          this.#observer.parked();
           this.#decide(undefined);
         },
         onFailure: (error) => this.#onReportFailure(error),

@@ -138,6 +138,15 @@ export class RunObserver {
   /** The lease is over (O2). */
   ended(how: string): void {
     this.#metrics.runs.inc({ outcome: how });
+    this.#endSpans(how);
+  }
+
+  /** Its guest is saved: what is cleaned up from here on is no part of the run. */
+  parked(): void {
+    this.#endSpans("parked");
+  }
+
+  #endSpans(how: string): void {
     for (const part of [...this.#open.keys()])
       this.#end(part, how === "parked" ? { "helmr.parked": true } : {});
     this.#lease.set({ "helmr.lease_end": how });
