@@ -10,6 +10,10 @@ export function digestHex(digest: string): string {
   return hex;
 }
 
+export function isDigestHex(text: string): boolean {
+  return digestPattern.test(`sha256:${text}`);
+}
+
 /** Where an artifact lies below the root of a store: the same in a folder and in a bucket. */
 export function artifactPath(hex: string): string {
   return `sha256/${hex.slice(0, 2)}/${hex}`;

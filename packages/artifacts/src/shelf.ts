@@ -27,6 +27,10 @@ export interface Shelf {
   ): Promise<void>;
   /** The stored bytes, or undefined. */
   read(hex: string): Promise<Readable | undefined>;
+  /** The first stored bytes: so many, or all there are; undefined when there is nothing. */
+  beginning(hex: string, bytes: number): Promise<Buffer | undefined>;
+  /** Every name, in no order; what comes or goes meanwhile may be missed or be gone. */
+  list(): AsyncIterable<string>;
   /** Resolves also when there is nothing. */
   remove(hex: string): Promise<void>;
 }

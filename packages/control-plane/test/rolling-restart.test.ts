@@ -51,6 +51,7 @@ beforeEach(async () => {
     HELMR_PUBLIC_URL: "http://127.0.0.1:4747",
     HELMR_LISTEN: "127.0.0.1:0",
     HELMR_CAS_URI: `file://${folder}/artifacts`,
+    HELMR_ARTIFACT_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
     HELMR_SECRET_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
     HELMR_AUTH_SECRET: randomBytes(32).toString("base64"),
     HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrapToken,

@@ -6,8 +6,10 @@ import { fileURLToPath } from "node:url";
 import {
   type ArtifactKeys,
   type ArtifactStore,
-  createFolderStore,
+  openFolder,
   parseArtifactKeys,
+  type StoreParts,
+  storeOn,
 } from "@helmr/artifacts";
 import { z } from "zod";
 import type { Values } from "./config.ts";
@@ -152,19 +154,27 @@ export async function openArtifactStore(
   config: ArtifactStoreConfig,
   options: OpenOptions = {},
 ): Promise<ArtifactStore> {
+  return storeOn(await openArtifactParts(config, options));
+}
+
+/** What the store is made of, for a command that looks after all of it. */
+export async function openArtifactParts(
+  config: ArtifactStoreConfig,
+  options: OpenOptions = {},
+): Promise<StoreParts> {
   const { place, s3 } = config;
   const { keys } = options;
   if (place.kind === "folder") {
     await makeFolder(place.folder, 0o700);
-    return createFolderStore(place.folder, { keys });
+    return openFolder(place.folder, { keys });
   }
   const stagingDir =
     config.stagingDir ?? options.stagingDir ?? join(tmpdir(), `helmr-artifacts-${process.getuid?.() ?? 0}`);
   await makeFolder(stagingDir, 0o700);
   await requireOwn(stagingDir);
   // The SDK is loaded only where it is used.
-  const { openS3Store } = await import("@helmr/artifacts/s3");
-  return openS3Store({ bucket: place.bucket, prefix: place.prefix, ...s3, keys, stagingDir });
+  const { openBucket } = await import("@helmr/artifacts/s3");
+  return openBucket({ bucket: place.bucket, prefix: place.prefix, ...s3, keys, stagingDir });
 }
 
 /** In a folder that everybody may write to, somebody else may have been first. */

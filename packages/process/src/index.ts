@@ -5,6 +5,7 @@ export {
   artifactKeyVariables,
   artifactStoreConfig,
   artifactStoreVariables,
+  openArtifactParts,
   openArtifactStore,
 } from "./artifact-store.ts";
 export { ConfigError, type ConfigShape, describeVariables, readConfig, type Values } from "./config.ts";

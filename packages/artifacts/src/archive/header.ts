@@ -36,6 +36,12 @@ export interface ArchiveHeader {
   readonly chunkKey: KeyObject;
 }
 
+/** Whether these are the first bytes of an archive, of whatever version. */
+export function isArchive(beginning: Buffer): boolean {
+  const name = magic.subarray(0, magic.length - 1);
+  return beginning.subarray(0, name.length).equals(name);
+}
+
 /** A new archive's header, and what it says. */
 export function makeHeader(keys: ArchiveKeys, chunkBytes: number): { header: ArchiveHeader; bytes: Buffer } {
   const key = keys.byId.get(keys.currentId);

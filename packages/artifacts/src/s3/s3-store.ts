@@ -19,9 +19,9 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import type { ArtifactStore } from "../artifact-store.ts";
-import { artifactPath } from "../digest.ts";
+import { artifactPath, isDigestHex } from "../digest.ts";
 import type { ArtifactKeys } from "../sealing/header.ts";
-import { type Shelf, storeOn } from "../shelf.ts";
+import { type Shelf, type StoreParts, storeOn } from "../shelf.ts";
 import { openStaging } from "../staging.ts";
 import { asStoreError, isMissing } from "./errors.ts";
 import { defaultLimits, type S3Limits } from "./limits.ts";
@@ -50,10 +50,15 @@ export interface S3StoreOptions {
 
 /** The store, when its bucket answers. Rejects with an ArtifactStoreError that says what to look into. */
 export async function openS3Store(options: S3StoreOptions): Promise<ArtifactStore> {
+  return storeOn(await openBucket(options));
+}
+
+/** What the store is made of, for those who look after all of it. */
+export async function openBucket(options: S3StoreOptions): Promise<StoreParts> {
   const { keys, stagingDir } = options;
   const bucket = new Bucket(options, { ...defaultLimits, ...options.limits });
   await bucket.check();
-  return storeOn({ shelf: bucket, staging: openStaging(stagingDir, { durable: false, keys }), keys });
+  return { shelf: bucket, staging: openStaging(stagingDir, { durable: false, keys }), keys };
 }
 
 function clientOf(options: S3StoreOptions, limits: S3Limits): S3Client {
@@ -130,6 +135,39 @@ class Bucket implements Shelf {
       if (isMissing(error)) return undefined;
       throw explain(error);
     }
+  }
+
+  async beginning(hex: string, bytes: number): Promise<Buffer | undefined> {
+    return await this.#asking("reading an artifact", async (abortSignal) => {
+      try {
+        const command = new GetObjectCommand({ ...this.#named(hex), Range: `bytes=0-${bytes - 1}` });
+        const { Body } = await this.#client.send(command, { abortSignal });
+        return Buffer.from((await Body?.transformToByteArray()) ?? []);
+      } catch (error) {
+        if (isMissing(error)) return undefined;
+        // Of an empty object there is no first byte.
+        if (error instanceof Error && error.name === "InvalidRange") return Buffer.alloc(0);
+        throw error;
+      }
+    });
+  }
+
+  async *list(): AsyncGenerator<string> {
+    const { bucket, prefix } = this.#options;
+    const Prefix = `${prefix === "" ? "" : `${prefix}/`}sha256/`;
+    let from: string | undefined;
+    do {
+      const page = await this.#asking("listing artifacts", (abortSignal) =>
+        this.#client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix, ContinuationToken: from }), {
+          abortSignal,
+        }),
+      );
+      for (const { Key = "" } of page.Contents ?? []) {
+        const name = Key.slice(Key.lastIndexOf("/") + 1);
+        if (isDigestHex(name)) yield name;
+      }
+      from = page.NextContinuationToken;
+    } while (from !== undefined);
   }
 
   async remove(hex: string): Promise<void> {

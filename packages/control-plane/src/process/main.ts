@@ -37,4 +37,18 @@ program
     failOnStart("helmr-control", async () => (await import("./commands.ts")).reencrypt(env, options)),
   );
 
+program
+  .command("artifacts")
+  .description("sources, workspaces and image layers in the object store")
+  .command("reencrypt")
+  .description(
+    "put every artifact under HELMR_ARTIFACT_ENCRYPTION_KEY; run until remaining_old_key_count is 0",
+  )
+  .option("--json", "print {reencrypted, current_key_count, remaining_old_key_count, remaining_by_key}")
+  .action((options: { json?: boolean }) =>
+    failOnStart("helmr-control", async () =>
+      (await import("./reencrypt-artifacts.ts")).reencryptArtifacts(env, options),
+    ),
+  );
+
 await program.parseAsync();

@@ -149,6 +149,11 @@ export const controlVariables = {
 export const databaseVariables = {
   HELMR_DATABASE_URL: controlVariables.HELMR_DATABASE_URL,
 } as const;
+export const reencryptArtifactsVariables = {
+  ...databaseVariables,
+  ...artifactStoreVariables,
+  ...artifactKeyVariables,
+} as const;
 export const reencryptVariables = {
   ...databaseVariables,
   HELMR_SECRET_ENCRYPTION_KEY: controlVariables.HELMR_SECRET_ENCRYPTION_KEY,

@@ -50,6 +50,18 @@ export async function removeDiscardedArtifacts(
   return rows.length;
 }
 
+/** Runs the work while nobody removes the artifact, or waits for whoever does (S1). */
+export async function withArtifactLock(
+  db: Queryable,
+  digest: string,
+  work: () => Promise<void>,
+): Promise<void> {
+  await transaction(db, async (tx) => {
+    await lockArtifact(tx, digest);
+    await work();
+  });
+}
+
 /** One snapshot: what gives up one reference for another in one transaction is always found. */
 export async function isReferredTo(tx: Tx, digest: string): Promise<boolean> {
   const { rows } = await sql`select from deployments where source_digest = ${digest}
