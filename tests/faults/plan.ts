@@ -13,7 +13,7 @@ import { Random } from "./random.ts";
 
 export const maxTogether = 2;
 /** Long enough for a heartbeat of a busy machine, short enough to be waited for. */
-export const leaseMs = 6_000;
+export const leaseMs = 8_000;
 
 const controls = ["control-0", "control-1", "control-2"] as const;
 const dispatchers = ["dispatcher-0", "dispatcher-1"] as const;

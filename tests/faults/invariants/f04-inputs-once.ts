@@ -1,7 +1,8 @@
 /**
- * F4: every acknowledged input is stored once, and taken by exactly one run of its session, once it has a run that reads on.
+ * F4: every acknowledged input is stored once, and taken by exactly one run of its session. Runs follow until all is taken, but
+ * after one that failed without taking any.
  *
- * In the store: waits V5; streams read on after what ended runs have taken (../../../packages/store/src/streams/take.ts).
+ * In the store: waits V5, streams Q2 and Q3; streams read on after what ended runs have taken (../../../packages/store/src/streams/take.ts).
  */
 import type { Facts, RunFact } from "../facts.ts";
 import { groupBy, type Invariant } from "./invariant.ts";
@@ -36,6 +37,8 @@ function storedOnce({ seen, records, streams }: Facts): string[] {
   return problems;
 }
 
+const byTurn = (one: RunFact, other: RunFact) => one.turn_index - other.turn_index;
+
 /** Of the attempt that counted of each run of the session. */
 function takenOnce({ seen, runs, waits, records }: Facts): string[] {
   const problems: string[] = [];
@@ -55,7 +58,13 @@ function takenOnce({ seen, runs, waits, records }: Facts): string[] {
     if (by.length > 1) problems.push(`input ${id} was taken by ${by.join(" and ")}`);
   for (const { recordId, sessionId, n } of seen.inputs) {
     if (takers.has(recordId)) continue;
-    if (runs.some((run) => run.session_id === sessionId && run.session_status !== "open")) continue;
+    const last = runs
+      .filter((run) => run.session_id === sessionId)
+      .sort(byTurn)
+      .at(-1);
+    if (last === undefined || last.session_status !== "open") continue;
+    // It took nothing, so that another would neither (streams Q3): the next input, or somebody, starts that.
+    if (last.status !== "succeeded" && !counted.some((wait) => wait.run_id === last.id)) continue;
     problems.push(`session ${sessionId}: nobody took input ${n} (${recordId})`);
   }
   for (const run of runs) if (run.status === "succeeded") problems.push(...told(run, counted, records));

@@ -14,7 +14,7 @@ export const slotsOnce: Invariant = {
   claim: "slots of schedules fire once",
   check: ({ runs, schedules, seen, now }) => {
     const problems: string[] = [];
-    const fired = runs.filter((run) => run.schedule_id !== null && run.turn_index <= 1);
+    const fired = runs.filter((run) => run.schedule_id !== null && run.turn_index === 0);
     for (const [id, own] of groupBy(fired, (run) => run.schedule_id ?? "")) {
       for (const [slot, same] of groupBy(
         own,

@@ -9,7 +9,7 @@ const run = (change: Partial<RunFact> = {}): RunFact => ({
   session_status: "open",
   workspace_id: "w1",
   task_id: "steps",
-  turn_index: 1,
+  turn_index: 0,
   status: "succeeded",
   execution_status: "finished",
   attempt_number: 1,
@@ -244,6 +244,19 @@ test("F4: an acknowledged input that is gone, is stored twice, is taken by nobod
     /nobody took input 1/,
   );
   expectOnly({ ...facts, waits: [wait(), wait({ id: "wait2", number: 2 })] }, "F4", /taken by r1 and r1/);
+});
+
+test("F4: what a failed run left is the next one's, unless it took nothing", () => {
+  const failed = run({ status: "failed", failure_kind: "worker_lease_expired", task_id: "listens" });
+  const facts = heard();
+  expect(violations({ ...facts, runs: [failed], waits: [] })).toEqual([]);
+  facts.seen.inputs.push({ sessionId: "s1", key: "k2", n: 2, sequence: 2, recordId: "rec2" });
+  const records = facts.records.flatMap((record) => [
+    record,
+    { ...record, sequence: 2, id: "rec2", data: '{"n":2}' },
+  ]);
+  const streams = facts.streams.map((stream) => ({ ...stream, sequence: 2 }));
+  expectOnly({ ...facts, runs: [failed], records, streams }, "F4", /nobody took input 2/);
 });
 
 test("F4: a task that heard something else than was taken for it", () => {

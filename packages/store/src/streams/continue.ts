@@ -3,6 +3,8 @@
  *
  *   Q1 A session has at most one run that has not ended: the session's row is locked while the next is made.
  *   Q2 A request stays recorded until a run was made for it, or its records were taken, or the session has ended.
+ *   Q3 One request stands for all input that came: a run that succeeds or fails and took some of it, not all, leaves another
+ *      request (../runs/leave-waits.ts).
  */
 
 import type { RetryPolicy } from "@helmr/api";
