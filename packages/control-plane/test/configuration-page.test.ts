@@ -26,7 +26,8 @@ An empty variable counts as not set. How the parts fit together: [self-hosting](
 
 ${table(controlVariables)}
 
-\`helmr-control migrate\` needs \`HELMR_DATABASE_URL\` only, \`helmr-control secrets reencrypt\` also the two keys.
+\`helmr-control migrate\` needs \`HELMR_DATABASE_URL\` only, \`helmr-control secrets reencrypt\` also the two keys, \`helmr-control
+artifacts reencrypt\` also the store's variables and its two keys.
 
 ## \`helmr-dispatcher\`
 
