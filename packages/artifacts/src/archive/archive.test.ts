@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
+import { crc32 } from "node:zlib";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createFolderStore } from "../folder-store.ts";
 import { openChunks, sealChunks } from "./chunks.ts";
 import { headerBytes, makeHeader } from "./header.ts";
@@ -209,6 +210,11 @@ describe("archives", () => {
     const to = { image: await folder(), workspace: await folder() };
     const opened = await openArchive(await store.get(stored.digest), { keys, folders: to, maxContentBytes });
     expect(opened).toMatchObject({ values: { record: { format: 1 } }, contentBytes: stats.contentBytes });
+    const written = ["empty.img", "pages.img", "state.img"].map(async (name) => {
+      const bytes = await readFile(path.join(from.image, name));
+      return { name, sizeBytes: bytes.length, crc32: crc32(bytes) };
+    });
+    expect(opened.files).toEqual({ image: await Promise.all(written) });
     for (const name of ["pages.img", "state.img", "empty.img"])
       expect(
         (await readFile(path.join(to.image, name))).equals(await readFile(path.join(from.image, name))),
@@ -249,6 +255,35 @@ describe("archives", () => {
     expect(await refused(Readable.from([]))).toMatchObject({ reason: "truncated" });
     await openArchive(inPieces(sealed), { keys, folders: to, maxContentBytes });
     expect((await readdir(to.image)).length).toBe(3);
+  });
+
+  it("end at once when more of a bad archive is to come than is sent ahead", async () => {
+    const image = await folder();
+    await writeFile(path.join(image, "pages.img"), randomBytes(12 << 20));
+    const from = { image, workspace: await folder() };
+    const sealed = await buffer((await seal(from)).stream);
+    sealed[1000] = (sealed[1000] ?? 0) ^ 1;
+    const to = { image: await folder(), workspace: await folder() };
+    const source = Readable.from(pieces(sealed, 100_000), { objectMode: false });
+    const opening = openArchive(source, { keys, folders: to, maxContentBytes });
+    expect(await reasonOf(opening)).toBe("damaged");
+    expect(source.destroyed).toBe(true);
+    expect(await readdir(to.image)).toEqual([]);
+  });
+
+  it("wait for a folder that is still being made, and fail with it", async () => {
+    const sealed = await buffer((await seal(await parts())).stream);
+    const opened = (folders: Record<string, string | Promise<string>>) =>
+      openArchive(Readable.from([sealed]), { keys, folders, maxContentBytes });
+    const [image, workspace, promised] = [await folder(), await folder(), Promise.withResolvers<string>()];
+    const opening = opened({ image, workspace: promised.promise });
+    await vi.waitUntil(async () => (await readdir(image)).length === 3, { timeout: 20_000 });
+    promised.resolve(workspace);
+    await opening;
+    expect((await readdir(workspace)).sort()).toEqual(["link", "sub"]);
+    const [other, failed] = [await folder(), Promise.reject(new Error("no disk"))];
+    await expect(opened({ image: other, workspace: failed })).rejects.toThrow("no disk");
+    expect(await readdir(other)).toEqual([]);
   });
 
   it("refuse folders that are not empty, missing or too many, and touch nothing in them", async () => {

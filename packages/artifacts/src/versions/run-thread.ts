@@ -1,10 +1,5 @@
-/**
- * Runs a save or a restore in a thread, and does for it what the store is asked for.
- *
- * I1 A thread does one job at a time. One that is done is kept for the next for `idleMs` (starting one takes longer than saving little),
- *    and keeps no process alive meanwhile; a thread whose job failed is kept, too, one that broke is not.
- */
-import { Worker } from "node:worker_threads";
+/** Runs a save or a restore in a thread, and does for it what the store is asked for. */
+import { KeptThreads } from "../kept-threads.ts";
 import type { StoreAccess } from "./artifact-access.ts";
 import { WorkspaceVersionError } from "./errors.ts";
 import { threadError } from "./thread-errors.ts";
@@ -17,47 +12,7 @@ import type {
   ThreadStart,
 } from "./thread-messages.ts";
 
-const idleMs = 60_000;
-const maxIdle = 2;
-
-interface IdleThread {
-  readonly worker: Worker;
-  readonly timer: NodeJS.Timeout;
-  readonly gone: () => void;
-}
-
-const idle: IdleThread[] = [];
-
-function takeThread(): Worker {
-  const kept = idle.pop();
-  if (kept === undefined)
-    return new Worker(new URL("./thread-main.ts", import.meta.url), { name: "workspace versions" });
-  clearTimeout(kept.timer);
-  kept.worker.off("exit", kept.gone);
-  kept.worker.off("error", kept.gone);
-  kept.worker.ref();
-  return kept.worker;
-}
-
-/** I1. */
-function keepThread(worker: Worker): void {
-  const gone = () => {
-    const at = idle.findIndex((kept) => kept.worker === worker);
-    if (at >= 0) clearTimeout(idle.splice(at, 1)[0]?.timer);
-  };
-  if (idle.length >= maxIdle) {
-    void worker.terminate();
-    return;
-  }
-  const timer = setTimeout(() => {
-    gone(); // Nobody takes one that is about to end.
-    void worker.terminate();
-  }, idleMs).unref();
-  worker.on("exit", gone);
-  worker.on("error", gone);
-  worker.unref();
-  idle.push({ worker, timer, gone });
-}
+const threads = new KeptThreads(new URL("./thread-main.ts", import.meta.url), "workspace versions");
 
 /** Resolves or rejects when the job has ended: nobody is in the folder any more. Aborted: rejects with the signal's reason. */
 export async function runInThread(
@@ -103,7 +58,7 @@ function converse(
   serving: (request: ThreadRequest) => Promise<ThreadReply>,
 ): Promise<LastMessage> {
   return new Promise((resolve, reject) => {
-    const worker = takeThread();
+    const worker = threads.take();
     const leave = () => {
       worker.off("message", hear);
       worker.off("error", broken);
@@ -118,7 +73,7 @@ function converse(
     const hear = async (message: FromThread) => {
       if (message.type === "done" || message.type === "failed") {
         leave();
-        keepThread(worker);
+        threads.keep(worker);
         resolve(message);
         return;
       }
