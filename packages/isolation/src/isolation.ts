@@ -9,7 +9,7 @@
  *  I4  After a crash of the worker, `recover()` restores I3 for every guest the dead worker had started.
  */
 import type { Duplex, Readable } from "node:stream";
-import type { CheckpointHost, CheckpointRecord } from "./checkpoint.ts";
+import type { CheckpointFile, CheckpointHost, CheckpointRecord } from "./checkpoint.ts";
 
 /** What a host can enforce; what it cannot is said in the run's events. */
 export interface IsolationCapabilities {
@@ -125,6 +125,20 @@ export interface Guest {
   destroy(): Promise<void>;
 }
 
+export interface RestorableCheckpoint {
+  readonly record: CheckpointRecord;
+  /** What whoever wrote the image's files has counted meanwhile; without it they are read once more before the restore. */
+  readonly written?: readonly CheckpointFile[];
+}
+
+/** A guest with its root, network, limits and sandbox, and nothing that runs in it: it waits for its checkpoint. */
+export interface PreparedRestore {
+  /** Go on from the checkpoint, whose image is complete now; once. As `Isolation.restore` otherwise. */
+  restore(checkpoint: RestorableCheckpoint): Promise<Guest>;
+  /** There will be no restore: everything is released when it resolves (I3). Nothing after `restore` was called. */
+  release(): Promise<void>;
+}
+
 export interface Isolation {
   /** IPv4 address by which every guest with a network reaches its worker's `workerPorts` (listen on 127.0.0.1). */
   readonly gatewayAddress: string;
@@ -148,6 +162,11 @@ export interface Isolation {
     spec: GuestSpec,
     checkpoint: { readonly directory: string; readonly record: CheckpointRecord },
   ): Promise<Guest>;
+  /**
+   * Make ready for a restore what needs no checkpoint, while that is still on its way into `directory`. `spec` as for `restore`; the folders of its mounts must be there, their content by the time of
+   * `PreparedRestore.restore`. One of its two ends must be called; when the worker dies instead, the guest ends by itself.
+   */
+  prepareRestore(spec: GuestSpec, directory: string): Promise<PreparedRestore>;
   /** What `isCompatible` compares a record with. */
   checkpointHost(): Promise<CheckpointHost>;
   /** Remove what a dead worker of the same state folder left behind (I4). Call before the first `start`. */

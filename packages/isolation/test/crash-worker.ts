@@ -9,9 +9,12 @@ import { resolveOptions } from "../src/gvisor/options.ts";
 import { createGvisorIsolation, type GvisorOptions } from "../src/index.ts";
 import { guestSpec, shell, waitForOutput } from "./bench-guest.ts";
 
-/** `dies`: the worker kills itself in the middle of saving or restoring its last guest, after "up". */
+/**
+ * `dies`: the worker kills itself in the middle of saving or restoring its last guest, or while that waits for its checkpoint,
+ * after "up".
+ */
 interface WorkerSettings {
-  readonly dies?: "saving" | "restoring";
+  readonly dies?: "saving" | "waiting" | "restoring";
   readonly options: GvisorOptions;
   readonly root: string;
   readonly scratch: string;
@@ -52,10 +55,13 @@ if (dies !== undefined) {
   const watched = dies === "saving" ? directory : path.join(resolveOptions(options).runtimeDir, "t-dying");
   const record = dies === "saving" ? undefined : await guest.checkpoint({ directory });
   if (record !== undefined) await guest.destroy();
+  const restored = { ...spec, id: "t-dying" };
   const work =
     record === undefined
       ? guest.checkpoint({ directory })
-      : isolation.restore({ ...spec, id: "t-dying" }, { directory, record });
+      : dies === "waiting"
+        ? isolation.prepareRestore(restored, directory)
+        : isolation.restore(restored, { directory, record });
   work.catch(() => undefined);
   for (;;) {
     if ((await readdir(watched).catch(() => [])).length > 0) die();

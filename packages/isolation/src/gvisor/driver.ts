@@ -15,15 +15,29 @@ import { probeLoopDisks } from "../host/disk.ts";
 import { forwardingProblem } from "../host/firewall.ts";
 import { GATEWAY_ADDRESS } from "../host/netns.ts";
 import { processStartTime } from "../host/processes.ts";
-import type { Guest, GuestSpec, Isolation, IsolationCapabilities } from "../isolation.ts";
+import type {
+  Guest,
+  GuestSpec,
+  Isolation,
+  IsolationCapabilities,
+  PreparedRestore,
+  RestorableCheckpoint,
+} from "../isolation.ts";
 import { checkpointHost, checkpointProblem, specDigests, verifyImage } from "./checkpoint.ts";
 import type { HostContext } from "./context.ts";
-import { type GvisorGuest, startGuest } from "./guest.ts";
 import { NetworkManager } from "./network.ts";
 import { type GvisorOptions, type GvisorSettings, resolveOptions } from "./options.ts";
 import { makeFolders, removeLeftovers } from "./recovery.ts";
 import { RootStore } from "./roots.ts";
+import { StartingGuest } from "./starting.ts";
 import { runscVersion } from "./version.ts";
+import { WaitingGuest } from "./waiting.ts";
+
+/** What a guest's id stands for, from before it starts until nothing is left of it. */
+interface Held {
+  readonly gone: Promise<unknown>;
+  destroy(): Promise<void>;
+}
 
 /** A driver on this host. Nothing is touched before the first call. */
 export function createGvisorIsolation(options: GvisorOptions): Isolation {
@@ -33,7 +47,7 @@ export function createGvisorIsolation(options: GvisorOptions): Isolation {
 class GvisorIsolation implements Isolation {
   readonly gatewayAddress = GATEWAY_ADDRESS;
   readonly #settings: GvisorSettings;
-  readonly #guests = new Map<string, Promise<GvisorGuest>>();
+  readonly #guests = new Map<string, Promise<Held>>();
   #context: Promise<HostContext> | undefined;
   #closed = false;
 
@@ -67,7 +81,12 @@ class GvisorIsolation implements Isolation {
 
   async start(spec: GuestSpec): Promise<Guest> {
     checkSpec(spec);
-    return this.#keep(spec, (context) => startGuest(context, spec));
+    return this.#keep(spec, async (context) => (await StartingGuest.begin(context, spec)).run());
+  }
+
+  async prepareRestore(spec: GuestSpec, directory: string): Promise<PreparedRestore> {
+    checkSpec(spec);
+    return this.#wait(spec, directory, (checkpoint) => this.#checkRestorable(spec, directory, checkpoint));
   }
 
   async restore(
@@ -75,8 +94,9 @@ class GvisorIsolation implements Isolation {
     checkpoint: { readonly directory: string; readonly record: CheckpointRecord },
   ): Promise<Guest> {
     checkSpec(spec);
-    await this.#checkRestorable(spec, checkpoint);
-    return this.#keep(spec, (context) => startGuest(context, spec, path.resolve(checkpoint.directory)));
+    const { directory, record } = checkpoint;
+    await this.#checkRestorable(spec, directory, checkpoint);
+    return (await this.#wait(spec, directory, async () => undefined)).restore({ record });
   }
 
   checkpointHost(): Promise<CheckpointHost> {
@@ -86,18 +106,31 @@ class GvisorIsolation implements Isolation {
   /** In the order of their cost, before anything is acquired. */
   async #checkRestorable(
     spec: GuestSpec,
-    { directory, record }: { readonly directory: string; readonly record: CheckpointRecord },
+    directory: string,
+    { record, written }: RestorableCheckpoint,
   ): Promise<void> {
     const fits = isCompatible(record, await this.checkpointHost());
     if (!fits.compatible) throw new IsolationError("checkpoint", fits.reason);
     const digests = specDigests(spec, this.#settings.extraCaCertificates !== undefined);
     const difference = specDifference(record, digests, spec.root.digest);
     if (difference !== undefined) throw new IsolationError("checkpoint", `guest "${spec.id}": ${difference}`);
-    await verifyImage(directory, record.files);
+    await verifyImage(directory, record.files, written);
+  }
+
+  #wait(
+    spec: GuestSpec,
+    directory: string,
+    check: (checkpoint: RestorableCheckpoint) => Promise<void>,
+  ): Promise<WaitingGuest> {
+    const image = path.resolve(directory);
+    return this.#keep(
+      spec,
+      async (context) => new WaitingGuest(await StartingGuest.begin(context, spec, image), check),
+    );
   }
 
   /** One guest per id, from before it starts until it has ended. */
-  async #keep(spec: GuestSpec, start: (context: HostContext) => Promise<GvisorGuest>): Promise<Guest> {
+  async #keep<T extends Held>(spec: GuestSpec, start: (context: HostContext) => Promise<T>): Promise<T> {
     if (this.#guests.has(spec.id))
       throw new IsolationError("spec", `a guest "${spec.id}" is running already`);
     const starting = this.#open().then(start);
@@ -105,7 +138,7 @@ class GvisorIsolation implements Isolation {
     try {
       const guest = await starting;
       const forget = () => this.#guests.delete(spec.id);
-      guest.exited.then(forget, forget);
+      guest.gone.then(forget, forget);
       return guest;
     } catch (error) {
       this.#guests.delete(spec.id);

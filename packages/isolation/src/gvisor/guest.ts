@@ -1,10 +1,9 @@
 /**
- * One guest under gVisor: its life from start or restore to its end.
+ * One guest under gVisor whose processes run, to its end. How it comes to that: starting.ts.
  *
  * | phase    | enters by                    | leaves by                                               |
  * |----------|------------------------------|---------------------------------------------------------|
- * | starting | startGuest                   | processes run -> running; else ending                   |
- * | running  | runsc's state says so        | pause, checkpoint; the process ends, destroy() -> ending |
+ * | running  | its processes run            | pause, checkpoint; the process ends, destroy() -> ending |
  * | paused   | pause()                      | resume() -> running; checkpoint(); destroy() -> ending  |
  * | saving   | checkpoint()                 | saved -> held; failed -> running, or ending if it cannot |
  * | held     | checkpoint() resolved        | resume() -> running; destroy() -> ending                |
@@ -26,40 +25,8 @@ import { killProcess } from "../host/cgroup.ts";
 import type { Guest, GuestExit, GuestSpec } from "../isolation.ts";
 import { checkpointHost, describeImage } from "./checkpoint.ts";
 import type { HostContext } from "./context.ts";
-import {
-  endProcesses,
-  memoryLimitMib,
-  type PreparedGuest,
-  prepareGuest,
-  type Release,
-  releaseAll,
-} from "./resources.ts";
-import { Sandbox } from "./sandbox.ts";
-
-/**
- * Acquires everything a guest needs and starts it, or lets it go on from the checkpoint whose files lie in `image`; on
- * failure everything is released before it rejects (I3).
- */
-export async function startGuest(
-  context: HostContext,
-  spec: GuestSpec,
-  image?: string,
-): Promise<GvisorGuest> {
-  const releases: Release[] = [];
-  try {
-    const prepared = await prepareGuest(context, spec, image, releases);
-    const sandbox = new Sandbox(prepared.sandbox);
-    releases.push(() => endProcesses(sandbox, prepared.cgroup, prepared.traces));
-    await sandbox.started();
-    return new GvisorGuest({ context, spec, sandbox, cgroup: prepared.cgroup, releases });
-  } catch (error) {
-    const problems = await releaseAll(releases);
-    for (const problem of problems) context.logger.warn({ guest: spec.id, problem }, "guest cleanup failed");
-    throw error instanceof IsolationError
-      ? error
-      : new IsolationError("host", `cannot start guest ${spec.id}: ${messageOf(error)}`, { cause: error });
-  }
-}
+import { memoryLimitMib, type PreparedGuest, type Release, releaseAll } from "./resources.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 interface GuestParts {
   readonly context: HostContext;
@@ -79,6 +46,8 @@ export class GvisorGuest implements Guest {
   readonly stream: Duplex;
   readonly stderr: Readable;
   readonly exited: Promise<GuestExit>;
+  /** As `exited`. */
+  readonly gone: Promise<unknown>;
   readonly #parts: GuestParts;
   #phase: Phase = { name: "running" };
   #destroyed = false;
@@ -89,6 +58,7 @@ export class GvisorGuest implements Guest {
     this.stream = parts.sandbox.stream;
     this.stderr = parts.sandbox.stderr;
     this.exited = this.#end();
+    this.gone = this.exited;
   }
 
   async pause(): Promise<void> {

@@ -1,4 +1,5 @@
 /** The OCI runtime specification of a guest, as far as runsc reads it. Pure. */
+import { gateArgv } from "../host/gate.ts";
 import { caEnvironment, guestHostname } from "../host/guest-base.ts";
 import type { GuestMount, GuestSpec } from "../isolation.ts";
 
@@ -27,6 +28,8 @@ export interface OciSpecOptions {
   readonly cgroupPath: string | undefined;
   readonly networkNamespacePath: string | undefined;
   readonly extraCa: boolean;
+  /** The sandbox is made and waits there (host/gate.ts) before it is restored. */
+  readonly gatePath?: string | undefined;
 }
 
 export function ociSpec(spec: GuestSpec, options: OciSpecOptions): Record<string, unknown> {
@@ -49,6 +52,7 @@ export function ociSpec(spec: GuestSpec, options: OciSpecOptions): Record<string
       ],
     },
     mounts: [...standardMounts(spec), ...spec.mounts.map(ociMount)],
+    ...(options.gatePath === undefined ? {} : { hooks: gateHook(options.gatePath) }),
     linux: {
       ...(options.cgroupPath === undefined ? {} : { cgroupsPath: options.cgroupPath }),
       namespaces: [
@@ -62,6 +66,11 @@ export function ociSpec(spec: GuestSpec, options: OciSpecOptions): Record<string
       ],
     },
   };
+}
+
+/** runsc runs it when it has made the sandbox. Hooks are the part of a specification that may be another one at a restore. */
+function gateHook(gatePath: string): Record<string, unknown> {
+  return { createRuntime: [{ path: "/bin/sh", args: gateArgv(gatePath) }] };
 }
 
 /** Without an empty list: at a restore runsc tells an absent one from an empty one, and saves the empty as absent. */

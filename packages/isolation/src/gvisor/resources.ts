@@ -10,6 +10,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../errors.ts";
 import { GuestCgroup } from "../host/cgroup.ts";
+import { Gate } from "../host/gate.ts";
 import { mountOverlay, unmount } from "../host/mounts.ts";
 import { killProcessesNaming } from "../host/processes.ts";
 import type { GuestSpec } from "../isolation.ts";
@@ -36,6 +37,8 @@ export type Release = () => Promise<void>;
 export interface PreparedGuest {
   readonly sandbox: SandboxOptions;
   readonly cgroup: GuestCgroup | undefined;
+  /** Of a restore: its sandbox waits there until the image is complete. */
+  readonly gate: Gate | undefined;
   /** Paths that name this guest's processes in their command lines. */
   readonly traces: readonly string[];
 }
@@ -54,16 +57,19 @@ export async function prepareGuest(
   await mkdir(runtime, { mode: 0o700 });
   releases.push(() => rm(runtime, { recursive: true, force: true }));
 
-  const [rootPath, network, cgroup] = await settleAll(
+  const gatePath = path.join(directory, "gate");
+  const [rootPath, network, cgroup, gate] = await settleAll(
     acquireRoot(context, spec, directory, releases),
     acquireNetwork(context, spec, releases),
     acquireCgroup(context, spec, releases),
+    image === undefined ? Promise.resolve(undefined) : makeGate(gatePath, releases),
   );
   const config = ociSpec(spec, {
     rootPath,
     cgroupPath: cgroup?.path,
     networkNamespacePath: network?.namespacePath,
     extraCa: context.settings.extraCaCertificates !== undefined,
+    gatePath: gate && gatePath,
   });
   await writeFile(path.join(directory, "config.json"), JSON.stringify(config), { mode: 0o600 });
   const sandbox: SandboxOptions = {
@@ -76,13 +82,15 @@ export async function prepareGuest(
     image,
     scratch: spec.captureWritesTo === undefined ? { directory, sizeMib: spec.resources.diskMib } : undefined,
   };
-  return { sandbox, cgroup, traces: [`${directory}/`, `${runtime}/`, `--root=${runtime}`] };
+  return { sandbox, cgroup, gate, traces: [`${directory}/`, `${runtime}/`, `--root=${runtime}`] };
 }
 
 /** All of them, so that none is still acquiring when cleanup begins; then the first failure. */
-async function settleAll<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): Promise<[A, B, C]> {
-  await Promise.allSettled([a, b, c]);
-  return Promise.all([a, b, c]);
+async function settleAll<A, B, C, D>(
+  ...all: [Promise<A>, Promise<B>, Promise<C>, Promise<D>]
+): Promise<[A, B, C, D]> {
+  await Promise.allSettled(all);
+  return Promise.all(all);
 }
 
 async function acquireRoot(
@@ -114,6 +122,12 @@ async function acquireNetwork(
   const lease = await context.network.lease(spec.network);
   if (lease !== undefined) releases.push(() => lease.release());
   return lease;
+}
+
+async function makeGate(gatePath: string, releases: Release[]): Promise<Gate> {
+  const gate = await Gate.make(gatePath);
+  releases.push(() => gate.close());
+  return gate;
 }
 
 async function acquireCgroup(

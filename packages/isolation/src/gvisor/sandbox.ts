@@ -1,6 +1,9 @@
 /**
  * One `runsc run` or `runsc restore` process: starting it, knowing when the guest's processes run, and why it ended.
  *
+ * `runsc restore` makes the sandbox at once and reads the image when its gate was opened (resources.ts): what needs no image
+ * is done while that is still on its way.
+ *
  * `runsc run` in the foreground (instead of create + start) is one process start less, hands the guest's exit code
  * on, and is told apart from a failure of runsc itself by its own log.
  */
@@ -35,7 +38,7 @@ export interface SandboxOptions {
   readonly bundle: string;
   readonly network: "sandbox" | "none";
   readonly cgroups: boolean;
-  /** A checkpoint's image to go on from; undefined: the first process is started. */
+  /** The folder of a checkpoint's image to go on from; undefined: the first process is started. */
   readonly image: string | undefined;
   /** Where discarded writes go, and how many bytes at most; undefined: the root is written directly. */
   readonly scratch: { readonly directory: string; readonly sizeMib: number } | undefined;

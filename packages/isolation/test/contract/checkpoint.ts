@@ -1,6 +1,6 @@
 /** Saving and restoring: what a guest keeps, what is new, and that a failure costs nothing. Drivers that cannot skip it. */
 import { once } from "node:events";
-import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -389,6 +389,40 @@ export function checkpointContract(bench: () => Bench): void {
         { destination: "/more", source: { kind: "tmpfs", sizeMib: 1 }, readOnly: false },
       ] as const;
       await expect(restore(bench(), saved, { mounts })).rejects.toThrow(/mounts/);
+      expect(await bench().leftovers()).toEqual([]);
+    });
+
+    it("makes ready before the image is there, and goes on when it is", async () => {
+      const saved = await save(bench(), staging, ["globalThis.kept = 7"]);
+      const directory = await staging.folder();
+      const spec = { ...saved.spec, id: "t-prepared" };
+      const prepared = await bench().isolation.prepareRestore(spec, directory);
+      await cp(saved.directory, directory, { recursive: true });
+      const guest = await prepared.restore({ record: saved.record, written: saved.record.files });
+      expect(await ask(guest, "kept")).toBe(7);
+      await expect(prepared.restore({ record: saved.record })).rejects.toThrow(/one guest/);
+      await prepared.release();
+      expect(await ask(guest, "kept + 1")).toBe(8);
+      await guest.destroy();
+      expect(await bench().leftovers()).toEqual([]);
+    });
+
+    it("leaves nothing of what was made ready when it is released, or its checkpoint is not restored", async () => {
+      const network = { mode: "internet", deny: [] } as const;
+      const saved = await save(bench(), staging, ["0"], { network });
+      const prepare = () =>
+        bench().isolation.prepareRestore({ ...saved.spec, id: "t-prepared" }, saved.directory);
+      const released = await prepare();
+      expect(await bench().leftovers()).not.toEqual([]);
+      await Promise.all([released.release(), released.release()]);
+      expect(await bench().leftovers()).toEqual([]);
+      await expect(released.restore({ record: saved.record })).rejects.toThrow(/one guest/);
+      const other = { ...saved.record, root_digest: "other" };
+      await expect((await prepare()).restore({ record: other })).rejects.toThrow(/image/);
+      expect(await bench().leftovers()).toEqual([]);
+      const [first = { name: "", size_bytes: 0, crc32: 0 }, ...rest] = saved.record.files;
+      const written = [{ ...first, crc32: first.crc32 ^ 1 }, ...rest];
+      await expect((await prepare()).restore({ record: saved.record, written })).rejects.toThrow(/damaged/);
       expect(await bench().leftovers()).toEqual([]);
     });
 

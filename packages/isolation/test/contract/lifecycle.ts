@@ -69,19 +69,22 @@ export function lifecycleContract(bench: () => Bench, crash: CrashOptions): void
       await successor.close();
     });
 
-    it.each(["saving", "restoring"])("removes what a worker that dies while %s left behind", async (dies) => {
-      const worker = fork(crash.workerModule, {
-        env: { ...process.env, HELMR_TEST_WORKER: JSON.stringify({ ...crash.workerSettings(), dies }) },
-      });
-      const [code, signal] = await once(worker, "exit");
-      expect([code, signal]).toEqual([null, "SIGKILL"]);
-      const successor = crash.successor();
-      expect(await successor.recover()).toEqual({ guestsRemoved: 4 });
-      expect(await bench().leftovers()).toEqual([]);
-      const guest = await successor.start(guestSpec(bench(), shell("echo alive")));
-      expect((await finish(guest)).stdout).toBe("alive\n");
-      await successor.close();
-    });
+    it.each(["saving", "waiting", "restoring"])(
+      "removes what a worker that dies while %s left behind",
+      async (dies) => {
+        const worker = fork(crash.workerModule, {
+          env: { ...process.env, HELMR_TEST_WORKER: JSON.stringify({ ...crash.workerSettings(), dies }) },
+        });
+        const [code, signal] = await once(worker, "exit");
+        expect([code, signal]).toEqual([null, "SIGKILL"]);
+        const successor = crash.successor();
+        expect(await successor.recover()).toEqual({ guestsRemoved: 4 });
+        expect(await bench().leftovers()).toEqual([]);
+        const guest = await successor.start(guestSpec(bench(), shell("echo alive")));
+        expect((await finish(guest)).stdout).toBe("alive\n");
+        await successor.close();
+      },
+    );
 
     it("refuses a state folder whose worker lives", async () => {
       const worker = fork(crash.workerModule, {
