@@ -11,25 +11,17 @@
  *  I2  A guest goes on from an archive only when all of it was authentic and complete.
  */
 
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { CheckpointManifest } from "@helmr/api";
 import { ArtifactNotFoundError, type ArtifactStore } from "@helmr/artifacts";
-import {
-  ArchiveError,
-  type ArchiveKeys,
-  openArchive,
-  sealArchive,
-  type TreeSelection,
-} from "@helmr/artifacts/archive";
-import { callMethod, linkSnapshot } from "@helmr/guest-protocol";
-import { type CheckpointHost, checkpointRecord } from "@helmr/isolation";
+import { ArchiveError, type ArchiveKeys, sealArchive, type TreeSelection } from "@helmr/artifacts/archive";
+import type { CheckpointHost } from "@helmr/isolation";
 import type { WorkerMetrics } from "@helmr/telemetry";
 import pLimit from "p-limit";
 import type { Logger } from "pino";
-import { z } from "zod";
 import type { ControlPlaneClient } from "./control-plane-client.ts";
 import { messageOf } from "./failure.ts";
+import { OpeningCheckpoint } from "./opening-checkpoint.ts";
+import type { SavedState } from "./saved-state.ts";
 import type { Staging } from "./staging.ts";
 import { withStallLimit } from "./stall-limit.ts";
 import type { UploadJournal } from "./upload-journal.ts";
@@ -41,22 +33,6 @@ const maxArchiveBytes = 1024 ** 4;
 const concurrency = 2;
 /** Of one request. */
 const maxHandedOver = 100;
-
-const heldCall = z.object({
-  type: z.literal("call"),
-  call_id: z.int().positive(),
-  method: callMethod,
-  params_json: z.string(),
-});
-export type HeldCall = z.infer<typeof heldCall>;
-
-const savedState = z.object({
-  format: z.literal(1),
-  record: checkpointRecord,
-  link: linkSnapshot,
-  calls: z.array(heldCall),
-});
-export type SavedState = Omit<z.infer<typeof savedState>, "format">;
 
 export interface StoredCheckpoint {
   readonly manifest: CheckpointManifest;
@@ -156,28 +132,22 @@ export class Checkpoints {
   }
 
   /**
-   * Opens the archive into the staging area and its workspace part into the empty folder `workspace`, or, when that is
-   * undefined, into the staging area as well; `use` restores the guest from there.
+   * Opens the archive into the staging area while `use` makes ready for the restore from there. What was opened is gone when it
+   * resolves or rejects.
    */
-  load<T>(
-    artifactDigest: string,
-    workspace: string | undefined,
-    use: (saved: SavedState, folders: { readonly memory: string; readonly workspace: string }) => Promise<T>,
-  ): Promise<T> {
+  load<T>(artifactDigest: string, use: (archive: OpeningCheckpoint) => Promise<T>): Promise<T> {
     const { staging, artifacts, keys, stallMs } = this.#options;
     return this.#limit(() =>
       staging.folder(async (folder) => {
-        const folders = { memory: join(folder, "memory"), workspace: workspace ?? join(folder, "workspace") };
-        await Promise.all([mkdir(folders.memory), workspace ?? mkdir(folders.workspace)]);
-        const opened = await withStallLimit({ what: "reading the checkpoint", stallMs }, async (watch) =>
-          openArchive(watch(await artifacts.get(artifactDigest)), {
-            keys,
-            folders,
-            maxContentBytes: maxArchiveBytes,
-          }),
-        );
-        const state = savedState.parse(opened.values.state);
-        return await use(state, folders); // I2
+        await using archive = await OpeningCheckpoint.begin({
+          artifactDigest,
+          artifacts,
+          keys,
+          stallMs,
+          folder,
+          maxBytes: maxArchiveBytes,
+        });
+        return await use(archive);
       }),
     );
   }

@@ -12,6 +12,7 @@ export const debugPoints = [
   "park.recorded",
   "park.guest-gone",
   "resume.leased",
+  "resume.prepared",
   "resume.opened",
   "resume.restored",
   "resume.answered",

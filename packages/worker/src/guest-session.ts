@@ -6,7 +6,7 @@
  * | greeting | startGuestSession      | `ready` only                 | ready -> idle; time limit -> over  |
  * | idle     | `ready`                | none is legitimate           | `listen` -> serving                |
  * | serving  | `listen`               | go to the listener, in order | end of the guest -> over           |
- * | serving  | restoreGuestSession    | go to the listener, in order | end of the guest -> over           |
+ * | serving  | restoredGuestSession   | go to the listener, in order | end of the guest -> over           |
  * | over     | exit, violation, kill  | dropped                      | never                              |
  *
  *  I1  Whatever breaks the protocol (invalid frame, message in the wrong phase) ends the session as a violation and
@@ -23,7 +23,7 @@ import {
   ReliableLink,
   type WorkerMessage,
 } from "@helmr/guest-protocol";
-import type { CheckpointRecord, Guest, GuestExit, GuestSpec, Isolation } from "@helmr/isolation";
+import type { Guest, GuestExit, GuestSpec, Isolation } from "@helmr/isolation";
 import { headOf, tailOf } from "./failure.ts";
 import { printable } from "./output-tail.ts";
 
@@ -57,7 +57,7 @@ export interface GuestSession {
    * and the session goes on, when the guest does not answer in time.
    */
   hold(): Promise<void>;
-  /** The link's state, for `restoreGuestSession`; while held only. */
+  /** The link's state, for `restoredGuestSession`; while held only. */
   snapshot(): LinkSnapshot;
   release(): void;
   /** Kill and clean up. */
@@ -65,17 +65,11 @@ export interface GuestSession {
 }
 
 /**
- * A session with a guest that goes on from a checkpoint: messages go to `listener` at once, and the first to send is
- * `run.restored`. Leaves nothing behind when it rejects.
+ * A session with a guest that goes on from the checkpoint with this link: messages go to `listener` at once, and the first to
+ * send is `run.restored`.
  */
-export async function restoreGuestSession(
-  isolation: Isolation,
-  spec: GuestSpec,
-  checkpoint: { readonly directory: string; readonly record: CheckpointRecord; readonly link: LinkSnapshot },
-  listener: Listener,
-): Promise<GuestSession> {
-  const { directory, record, link } = checkpoint;
-  return new Session(await isolation.restore(spec, { directory, record }), { link, listener });
+export function restoredGuestSession(guest: Guest, link: LinkSnapshot, listener: Listener): GuestSession {
+  return new Session(guest, { link, listener });
 }
 
 /** Start a guest whose first process is the agent; resolves when it said `ready`. Leaves nothing behind when it rejects. */

@@ -2,12 +2,14 @@
 import { readdir } from "node:fs/promises";
 import type { Resume, RunAssignment, VersionRef } from "@helmr/api";
 import type { GuestMessage } from "@helmr/guest-protocol";
-import type { Isolation } from "@helmr/isolation";
+import type { GuestSpec, Isolation } from "@helmr/isolation";
 import { execa } from "execa";
-import type { Checkpoints, HeldCall } from "./checkpoints.ts";
+import type { Checkpoints } from "./checkpoints.ts";
 import type { ReachPoint } from "./debug-points.ts";
-import { restoreGuestSession } from "./guest-session.ts";
+import { type GuestSession, restoredGuestSession } from "./guest-session.ts";
+import type { OpeningCheckpoint } from "./opening-checkpoint.ts";
 import type { GuestKind, RunGuest, RunGuests } from "./run-guest.ts";
+import type { HeldCall } from "./saved-state.ts";
 import type { DiskSpec, MountedDisk, Workspaces } from "./workspaces.ts";
 
 export interface RestoreSeams {
@@ -27,7 +29,10 @@ export interface RestoreSeams {
 /** Measured at 0.2 s; a loaded host takes several. */
 const answerLimitMs = 30_000;
 
-/** Resolves to the calls that had no answer when the guest was saved; only then the restore counts. */
+/**
+ * Resolves to the calls that had no answer when the guest was saved; only then the restore counts. The archive is opened while
+ * disk and sandbox are made; both are waited for, and released when either fails.
+ */
 export async function restoreRunGuest(
   run: RunAssignment,
   resume: Resume,
@@ -38,19 +43,17 @@ export async function restoreRunGuest(
   let calls: readonly HeldCall[] = [];
   let guest: RunGuest;
   try {
-    guest = await seams.guests.restore(
-      kind,
-      (spec) => disk.open(spec),
-      (spec) =>
-        disk.beside((workspace) =>
-          seams.checkpoints.load(resume.artifact_digest, workspace, async (saved, folders) => {
-            calls = saved.calls;
-            await disk.complete(folders.workspace);
-            await seams.reach("resume.opened");
-            const checkpoint = { ...saved, directory: folders.memory };
-            return await restoreGuestSession(seams.isolation, spec, checkpoint, seams.onMessage);
+    guest = await seams.checkpoints.load(resume.artifact_digest, (archive) =>
+      seams.guests.restore(
+        kind,
+        (spec) => disk.open(spec),
+        (spec) =>
+          disk.beside(archive, async () => {
+            const restored = await restoreFrom(archive, spec, disk, seams);
+            calls = restored.calls;
+            return restored.session;
           }),
-        ),
+      ),
     );
   } catch (error) {
     await disk.remove(); // The guest's clean-up has unmounted it.
@@ -69,6 +72,26 @@ export async function restoreRunGuest(
     ]),
   );
   return calls;
+}
+
+async function restoreFrom(
+  archive: OpeningCheckpoint,
+  spec: GuestSpec,
+  disk: RestoredDisk,
+  { isolation, onMessage, reach }: RestoreSeams,
+): Promise<{ readonly session: GuestSession; readonly calls: readonly HeldCall[] }> {
+  const prepared = await isolation.prepareRestore(spec, archive.memory);
+  try {
+    await reach("resume.prepared");
+    const { record, written, link, calls } = await archive.opened();
+    await disk.complete(archive.spare);
+    await reach("resume.opened");
+    const guest = await prepared.restore({ record, written });
+    return { session: restoredGuestSession(guest, link, onMessage), calls };
+  } catch (error) {
+    await prepared.release();
+    throw error;
+  }
 }
 
 /**
@@ -103,13 +126,18 @@ class RestoredDisk {
     return this.#disk;
   }
 
-  /** Run `load` with the folder for the archive's part: the disk's, when all of the workspace is in it. */
-  async beside<T>(load: (workspace: string | undefined) => Promise<T>): Promise<T> {
+  /**
+   * Run `restore` with the archive's workspace part going to the disk, when all of the workspace is in it, else beside it. When
+   * that fails, nobody writes to the disk any more.
+   */
+  async beside<T>(archive: OpeningCheckpoint, restore: () => Promise<T>): Promise<T> {
+    const whole = this.#version === undefined ? this.#disk?.mountPoint : undefined;
+    archive.writeWorkspaceTo(whole ?? archive.spare);
     try {
-      return await load(this.#version === undefined ? this.#disk?.mountPoint : undefined);
+      return await restore();
     } catch (error) {
       this.#givenUp.abort(error);
-      await this.#filled?.catch(() => undefined);
+      await Promise.all([archive[Symbol.asyncDispose](), this.#filled?.catch(() => undefined)]);
       throw error;
     }
   }

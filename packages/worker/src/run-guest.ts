@@ -89,19 +89,19 @@ export class RunGuests {
     return guest;
   }
 
-  /** `restore` gets the specification and the empty workspace folder of the new guest. */
+  /** `restore` gets the specification of the new guest, whose workspace is mounted. */
   restore(
     kind: GuestKind,
     openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
-    restore: (spec: GuestSpec, workspace: string) => Promise<GuestSession>,
+    restore: (spec: GuestSpec) => Promise<GuestSession>,
   ): Promise<RunGuest> {
-    return this.#begin(kind, openDisk, (spec, disk) => restore(spec, disk.mountPoint));
+    return this.#begin(kind, openDisk, restore);
   }
 
   async #begin(
     kind: GuestKind,
     openDisk: (spec: DiskSpec) => Promise<MountedDisk>,
-    begin: (spec: GuestSpec, disk: MountedDisk) => Promise<GuestSession>,
+    begin: (spec: GuestSpec) => Promise<GuestSession>,
   ): Promise<RunGuest> {
     const startedAt = performance.now();
     const { layers, sources, workspaces } = this.#options;
@@ -117,7 +117,7 @@ export class RunGuests {
     cleanup.defer(() => workspaces.close(disk));
     const hasShell = await imageHasShell(root.path);
     const spec = this.#spec(kind, root, source?.path, disk.mountPoint, hasShell);
-    const session = await begin(spec, disk);
+    const session = await begin(spec);
     cleanup.defer(() => session.destroy());
     const resources = cleanup.move();
     return {

@@ -36,6 +36,27 @@ test("what moves after the bytes have been taken is no stall either", async () =
   await expect(silent).rejects.toThrow("stood still for 50 ms");
 });
 
+test("a reader that waits for something else is no stall of the source, and a source that waits is", async () => {
+  const read = await withStallLimit({ ...limit, ofSource: true }, async (watch) => {
+    const watched = watch(Readable.from([Buffer.from("a"), Buffer.from("b")], { highWaterMark: 1 }));
+    await sleep(120);
+    let text = "";
+    for await (const piece of watched) {
+      text += piece;
+      await sleep(120);
+    }
+    return text;
+  });
+  expect(read).toBe("ab");
+  const source = new PassThrough();
+  source.write("a");
+  const stuck = withStallLimit({ ...limit, ofSource: true }, (watch) => buffer(watch(source)));
+  await expect(stuck).rejects.toThrow("stood still for 50 ms");
+  await expect.poll(() => source.destroyed).toBe(true);
+  const silent = withStallLimit({ ...limit, ofSource: true }, () => new Promise(() => undefined));
+  await expect(silent).rejects.toThrow("stood still");
+});
+
 test("one that stands still fails, even if it never settles, and its source is destroyed", async () => {
   const source = new PassThrough();
   const stuck = withStallLimit(limit, (watch) => buffer(watch(source)));

@@ -6,6 +6,8 @@ export interface StallLimit {
   readonly what: string;
   /** No byte for that long is a failure. */
   readonly stallMs: number;
+  /** Only what is watched may stand still, not who reads it: the time in which nobody asks for a byte does not count. */
+  readonly ofSource?: boolean;
   /** Gives the transfer up. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -15,7 +17,7 @@ export interface StallLimit {
  * moved for `stallMs`, or at the signal, even if the transfer itself never settles; what it reads from is destroyed then.
  */
 export async function withStallLimit<T>(
-  { what, stallMs, signal }: StallLimit,
+  { what, stallMs, ofSource = false, signal }: StallLimit,
   transfer: (watch: (source: Readable) => Readable, moved: () => void) => Promise<T>,
 ): Promise<T> {
   const stopped = Promise.withResolvers<never>();
@@ -25,21 +27,32 @@ export async function withStallLimit<T>(
     stopped.reject(error);
     for (const source of sources) source.destroy(error);
   };
-  const timer = setTimeout(
-    () =>
-      stop(new Error(`${what} stood still for ${stallMs} ms: look into the object store and the way to it`)),
-    stallMs,
-  );
+  const stall = () =>
+    stop(new Error(`${what} stood still for ${stallMs} ms: look into the object store and the way to it`));
+  let timer = setTimeout(stall, stallMs);
+  const count = (isCounting: boolean) => {
+    if (!ofSource) return;
+    clearTimeout(timer);
+    if (isCounting) timer = setTimeout(stall, stallMs);
+  };
   const onAbort = () =>
     stop(signal?.reason instanceof Error ? signal.reason : new Error(`${what} was given up`));
   signal?.addEventListener("abort", onAbort, { once: true });
   const watch = (source: Readable) => {
     async function* moving(): AsyncGenerator<Buffer> {
-      for await (const chunk of source) {
-        timer.refresh();
-        yield chunk as Buffer;
+      count(true);
+      try {
+        for await (const chunk of source) {
+          if (!ofSource) timer.refresh();
+          count(false);
+          yield chunk as Buffer;
+          count(true);
+        }
+      } finally {
+        count(false);
       }
     }
+    count(false);
     const watched = Readable.from(moving(), { objectMode: false });
     // A reader that stops must stop what feeds it, also when it never started.
     watched.once("close", () => source.destroy());

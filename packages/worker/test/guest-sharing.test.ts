@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type GuestMessage, guestPaths, type RunOutcome, type WorkerMessage } from "@helmr/guest-protocol";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { CommandEnd } from "../src/guest-command-types.ts";
-import { restoreGuestSession, startGuestSession } from "../src/guest-session.ts";
+import { restoredGuestSession, startGuestSession } from "../src/guest-session.ts";
 import { CommandGuest, GuestHost } from "./support/command-guest.ts";
 
 const limit = { timeout: 30_000, interval: 20 };
@@ -223,12 +223,8 @@ it("what runs goes on after the guest was saved and restored", async () => {
   const record = await saved.guest.checkpoint({ directory });
   const link = saved.snapshot();
   await saved.destroy();
-  guest.session = await restoreGuestSession(
-    host.isolation,
-    { ...spec, id: `${spec.id}-2` },
-    { directory, record, link },
-    (message) => guest.receive(message),
-  );
+  const restored = await host.isolation.restore({ ...spec, id: `${spec.id}-2` }, { directory, record });
+  guest.session = restoredGuestSession(restored, link, (message) => guest.receive(message));
   await guest.session.send({ type: "run.restored" });
 
   await command.answers("two\n");

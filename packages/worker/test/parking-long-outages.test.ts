@@ -4,7 +4,7 @@
  * parking-outages.test.ts.
  */
 import type { IncomingMessage } from "node:http";
-import type { Guest, Isolation } from "@helmr/isolation";
+import type { Guest, Isolation, PreparedRestore } from "@helmr/isolation";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { DebugPoint } from "../src/index.ts";
 import { MortalParts } from "./support/mortal-parts.ts";
@@ -57,8 +57,15 @@ function counted(isolation: Isolation): Isolation {
   return new Proxy(isolation, {
     get(target, name) {
       if (name === "start") return (...args: Parameters<Isolation["start"]>) => note(target.start(...args));
-      if (name === "restore")
-        return (...args: Parameters<Isolation["restore"]>) => note(target.restore(...args));
+      if (name === "prepareRestore") {
+        return async (...args: Parameters<Isolation["prepareRestore"]>): Promise<PreparedRestore> => {
+          const prepared = await target.prepareRestore(...args);
+          return {
+            restore: (checkpoint) => note(prepared.restore(checkpoint)),
+            release: () => prepared.release(),
+          };
+        };
+      }
       const value = Reflect.get(target, name) as unknown;
       return typeof value === "function" ? value.bind(target) : value;
     },

@@ -75,6 +75,7 @@ describe("a cancel at", () => {
 
   it.each([
     "resume.leased",
+    "resume.prepared",
     "resume.opened",
     "resume.restored",
     "resume.answered",
