@@ -13,7 +13,9 @@ import {
   claimRuns,
   countRuns,
   createRun,
+  createWorkerGroup,
   type Database,
+  defaultWorkerGroupId,
   expireBuildLeases,
   expireLeases,
   expireQueuedRuns,
@@ -22,21 +24,26 @@ import {
   finishRuns,
   getRun,
   getSession,
+  getWorker,
+  hasDueWork,
   listGroupsWithWork,
   listRunEvents,
   listRunLogChunks,
   listRuns,
   listSessions,
   markGoneWorkers,
+  noteWaitingForCapacity,
   openDatabase,
   readRunLogs,
   requestCancel,
   sampleWork,
   startRun,
   sweepIdempotencyKeys,
+  systemActor,
   transaction,
 } from "../src/index.ts";
 import {
+  fillQueuedRuns,
   fillRuns,
   type SeededTask,
   seedEnvironment,
@@ -87,6 +94,7 @@ beforeAll(async () => {
     select ${scope.environmentId}, 's', n::text, '', gen_random_uuid(), now() + interval '1 day'
     from generate_series(1, 20000) n`.execute(database.db);
   await sql`analyze idempotency_keys`.execute(database.db);
+  await fillBacklog();
   for (let n = 0; n < 20; n += 1) await enqueue(n % 2 === 0 ? task : limited);
   db = openDatabase({ url: database.url, maxConnections: 2 });
   record();
@@ -96,6 +104,21 @@ afterAll(async () => {
   await db.close();
   await database.stop();
 });
+
+/** Runs that the worker cannot take: of another group, and too large for any worker. */
+async function fillBacklog(): Promise<void> {
+  const other = await seedEnvironment(database.db);
+  const otherTask = await seedTask(database.db, other.scope);
+  await fillQueuedRuns(database.db, other.scope, otherTask, { count: 8_000 });
+  const { id } = await createWorkerGroup(database.db, { actor: systemActor("test") }, { name: "other" });
+  await sql`with numbered as (select id, row_number() over () as n from runs
+      where environment_id = ${other.scope.environmentId})
+    update runs r set worker_group_id = case n.n % 2 when 0 then ${id}::uuid else r.worker_group_id end,
+      needs_cpu = case n.n % 2 when 0 then 0 else 2147483647 end from numbered n where n.id = r.id`.execute(
+    database.db,
+  );
+  await sql`vacuum analyze runs`.execute(database.db);
+}
 
 /** Keeps what is sent to the server, statement by statement. */
 function record(): void {
@@ -169,6 +192,9 @@ async function serve(): Promise<void> {
   await sweepIdempotencyKeys(db, 100);
   await sampleWork(db);
   await listGroupsWithWork(db);
+  await hasDueWork(db, defaultWorkerGroupId);
+  await noteWaitingForCapacity(db, { limit: 10, afterMs: 0, busyAfterMs: 0 });
+  await getWorker(db, worker);
   await claimBuilds(db, { workerInstanceId: worker, limit: 1, leaseDurationMs: 30_000 });
   await expireBuildLeases(db, { limit: 100 });
   await markGoneWorkers(db);
