@@ -42,7 +42,7 @@ async function choosePlan(): Promise<Plan> {
 }
 
 const plan = await choosePlan();
-const planFile = join(tmpdir(), `helmr-faults-plan-${plan.seed}.json`);
+const planFile = join(tmpdir(), `helmr-faults-plan-${plan.seed.replaceAll(/[^A-Za-z0-9-]/g, "_")}.json`);
 await writeFile(planFile, `${JSON.stringify(plan, null, 2)}\n`);
 console.log(`seed ${plan.seed}; the plan: ${planFile}`);
 
@@ -67,3 +67,8 @@ for (const { number, text } of outcome.violations) console.log(`${number} ${text
 if (outcome.evidenceDir === undefined) console.log("every invariant holds");
 else console.log(`${outcome.violations.length} violations; evidence: ${outcome.evidenceDir}`);
 process.exitCode = outcome.violations.length === 0 ? 0 : 1;
+// What still holds the process is worth a look, and nothing to wait for.
+setTimeout(() => {
+  console.error(`still active: ${process.getActiveResourcesInfo().join(", ")}`);
+  process.exit();
+}, 10_000).unref();
