@@ -48,9 +48,12 @@ export class CacheFolders {
     const paths = new Map(ids.map((id) => [id, join(this.#dir, keyOfCache(environmentId, id))]));
     return this.#lock.withAll([...paths.values()], async () => {
       await using mounted = new AsyncDisposableStack();
-      for (const path of new Set(paths.values())) {
-        this.#inUse.add(path);
-        mounted.defer(() => void this.#inUse.delete(path));
+      const all = new Set(paths.values());
+      for (const path of all) this.#inUse.add(path);
+      mounted.defer(() => {
+        for (const path of all) this.#inUse.delete(path);
+      });
+      for (const path of all) {
         mounted.defer(() => unmountDisk(path));
         await this.#open(path, owner);
       }
@@ -85,6 +88,19 @@ export class CacheFolders {
     if (bavail > blocks * (1 - fullFraction) && ffree > files * (1 - fullFraction)) return true;
     await unmountDisk(path);
     return false;
+  }
+
+  /** Remove every cache that nobody uses: the host's disk is nearly full. */
+  async removeIdle(): Promise<void> {
+    const disks = (await readdir(this.#dir)).filter((name) => name.endsWith(".disk"));
+    for (const name of disks) {
+      const path = join(this.#dir, name.slice(0, -".disk".length));
+      if (this.#inUse.has(path)) continue;
+      await this.#lock.with(path, async () => {
+        await removeTree(`${path}.disk`);
+        await removeTree(path);
+      });
+    }
   }
 
   /** I3 */

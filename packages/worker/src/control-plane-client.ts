@@ -38,6 +38,7 @@ import {
   registerWorkerResponse,
   type reserveArtifactsRequest,
   type restoreFailedRequest,
+  rotateCredentialResponse,
   type settleUploadsRequest,
   settleUploadsResponse,
   startLeaseRequest,
@@ -84,6 +85,7 @@ export function isFinal(error: unknown): boolean {
 
 export type RegisterRequest = z.input<typeof registerWorkerRequest>;
 export type Registration = z.infer<typeof registerWorkerResponse>;
+export type HeartbeatReport = Omit<z.input<typeof heartbeatRequest>, "leases">;
 export type HeartbeatAnswer = z.infer<typeof heartbeatResponse>;
 export type LeasedWork = z.infer<typeof leaseResponse>;
 export type AppendItem = z.input<typeof appendRequest>["items"][number];
@@ -114,6 +116,7 @@ type OnAnswered = (kind: string, result: "ok" | "refused" | "failed") => void;
 export class ControlPlaneClient {
   readonly #base: string;
   #credential = "";
+  #lastContactAt: Date | undefined;
 
   readonly #onAnswered: OnAnswered;
 
@@ -121,6 +124,11 @@ export class ControlPlaneClient {
   constructor(controlPlaneUrl: string, onAnswered: OnAnswered = () => undefined) {
     this.#onAnswered = onAnswered;
     this.#base = `${controlPlaneUrl.replace(/\/+$/, "")}/api/worker/v1`;
+  }
+
+  /** When the control plane last answered with what was asked for. */
+  get lastContactAt(): Date | undefined {
+    return this.#lastContactAt;
   }
 
   /** Exchange the bootstrap token for a credential, which every later call carries. */
@@ -140,15 +148,23 @@ export class ControlPlaneClient {
     return answer;
   }
 
+  /**
+   * A new credential in place of this one, which every later call carries. The old one is kept until the answer is here: while
+   * it is good, which the control plane sees to for a while after a rotation, asking again after a lost answer does no harm.
+   */
+  async rotateCredential(signal?: AbortSignal): Promise<void> {
+    const call = this.#own("rotate-credential", {}, rotateCredentialResponse, signal);
+    this.#credential = (await this.#retried(call)).credential;
+  }
+
   /** Not retried: the next beat follows soon and carries the same facts. */
   heartbeat(
     leases: z.input<typeof heartbeatRequest>["leases"],
     signal?: AbortSignal,
+    report: HeartbeatReport = {},
   ): Promise<HeartbeatAnswer> {
-    return this.#once({
-      ...this.#own("heartbeat", { leases }, heartbeatResponse, signal),
-      timeoutMs: 10_000,
-    });
+    const body = { leases, ...report };
+    return this.#once({ ...this.#own("heartbeat", body, heartbeatResponse, signal), timeoutMs: 10_000 });
   }
 
   /** Long poll; not retried here: the loop that calls it waits and calls again. */
@@ -421,7 +437,11 @@ export class ControlPlaneClient {
       body: JSON.stringify(call.body),
       signal: call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]),
     });
-    if (response.ok) return call.answer.parse(await bodyOf(response));
+    if (response.ok) {
+      const answer = call.answer.parse(await bodyOf(response));
+      this.#lastContactAt = new Date();
+      return answer;
+    }
     throw await refusal(call.path, response);
   }
 }

@@ -9,11 +9,14 @@
  * | done     | nothing is here, or    | `done` resolves                                                                  |
  * |          | `graceMs` after that   |                                                                                  |
  *
+ * | done     | cancel                 | what was given up or parked stays so; `done` resolves                            |
+ *
  *  I1  `limit` only ever makes the time shorter: who wants it ended sooner wins.
  *  I2  Whatever hangs, `done` resolves `graceMs` after the time is over at the latest.
  */
 import type { Logger } from "pino";
 import type { HeldBuild, HeldCopy, HeldRun, RunEnd } from "./held-work.ts";
+import type { DrainSummary } from "./status.ts";
 
 /** What there is to drain. */
 export interface DrainableWork {
@@ -39,19 +42,12 @@ export interface DrainableWork {
   emptyPool(): Promise<void>;
 }
 
-/** What became of the work that was here or came while it was on its way. */
-export interface DrainSummary {
-  readonly runs: Readonly<Record<RunEnd, number>>;
-  readonly builds: { readonly finished: number; readonly handed_back: number };
-  readonly copies: { readonly saved: number; readonly unsaved: number };
-  /** Runs, builds and copies that did not even end when their time was over. */
-  readonly left: number;
-}
-
 export interface DrainProgress {
   readonly phase: "draining" | "overdue" | "done";
   /** Until what remains is given back; undefined: as long as it takes. */
   readonly leftMs: number | undefined;
+  /** When it is done: what became of the work that was here, or on its way. */
+  readonly summary: DrainSummary | undefined;
 }
 
 /** For what was given back to be told, and for live copies to be saved. */
@@ -62,9 +58,12 @@ const maxTimerMs = 2 ** 31 - 1;
 
 export class Drain {
   readonly done: Promise<DrainSummary>;
+  #summary: DrainSummary | undefined;
   readonly #work: DrainableWork;
   readonly #logger: Logger;
   readonly #overdue = Promise.withResolvers<void>();
+  readonly #cancelled = Promise.withResolvers<void>();
+  #isCancelled = false;
   #phase: DrainProgress["phase"] = "draining";
   #timer: NodeJS.Timeout | undefined;
   #endsAt: number | undefined;
@@ -87,7 +86,7 @@ export class Drain {
   get progress(): DrainProgress {
     const leftMs =
       this.#endsAt === undefined ? undefined : Math.max(0, Math.round(this.#endsAt - performance.now()));
-    return { phase: this.#phase, leftMs };
+    return { phase: this.#phase, leftMs, summary: this.#summary };
   }
 
   /** I1 */
@@ -99,20 +98,26 @@ export class Drain {
     this.#timer = setTimeout(() => this.#overdue.resolve(), Math.min(timeoutMs, maxTimerMs));
   }
 
+  /** It is not wanted any more: nothing is given back. */
+  cancel(): void {
+    if (this.#phase !== "draining") return;
+    this.#isCancelled = true;
+    this.#cancelled.resolve();
+  }
+
   async #run(graceMs: number): Promise<DrainSummary> {
     const { runs, builds, copies } = this.#work;
     const before = { runs: runs.ends, builds: builds.ends, copies: copies.ends };
-    const { held } = runs;
     this.#logger.info(
-      { runs: held.length, builds: builds.held.length, copies: copies.held.length },
+      { runs: runs.held.length, builds: builds.held.length, copies: copies.held.length },
       "draining: nothing new is taken",
     );
     const stopped = Promise.all([this.#work.stopTaking(), this.#work.emptyPool()]);
     copies.drain(drainReason);
     runs.drain();
-    await Promise.race([stopped, this.#overdue.promise]);
+    await Promise.race([stopped, this.#overdue.promise, this.#cancelled.promise]);
     clearTimeout(this.#timer);
-    if (this.#left() > 0) {
+    if (this.#left() > 0 && !this.#isCancelled) {
       this.#phase = "overdue";
       this.#logger.warn(
         { runs: runs.held, builds: builds.held },
@@ -122,13 +127,14 @@ export class Drain {
       builds.handBack();
       await withLimit(stopped, graceMs); // I2
     }
-    this.#phase = "done";
     const summary = {
       runs: difference(runs.ends, before.runs),
       builds: difference(builds.ends, before.builds),
       copies: difference(copies.ends, before.copies),
       left: this.#left(),
     };
+    this.#phase = "done";
+    this.#summary = summary;
     this.#logger.info(summary, "drained");
     return summary;
   }

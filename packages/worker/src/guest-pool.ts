@@ -11,7 +11,7 @@
  *
  *  I1  A guest is given away once and never comes back.
  *  I2  At most `maxGuests` idle or starting guests, `perSandbox` of one kind, and their memory with that of the runs
- *      at work within the worker's.
+ *      at work within the worker's: they give way to runs (`fit`).
  *  I3  Guests are started one at a time, and not while a run is starting.
  *  I4  A newer deployment of an environment empties the pool of older ones once, when it is first seen.
  */
@@ -49,7 +49,7 @@ export class GuestPool {
   #runsStarting = 0;
   #refilling: Promise<void> | undefined;
   #closed = false;
-  readonly #abort = new AbortController();
+  #abort = new AbortController();
 
   constructor(options: GuestPoolOptions) {
     this.#options = options;
@@ -68,6 +68,33 @@ export class GuestPool {
     this.#runsStarting += phase === "starting" ? 1 : -1;
     if (phase === "starting") this.want(kind, this.#options.perSandbox);
     else this.#refill();
+  }
+
+  /**
+   * I2: a run of this kind, or a live copy, has taken memory; guests of the least recently used kinds end until the rest fits.
+   * One guest of the run's own kind is what it is about to take.
+   */
+  fit(key?: string): void {
+    const [own] = key === undefined ? [] : (this.#idle.get(key) ?? []);
+    const freeMib = this.#options.freeMemoryMib() + (own === undefined ? 0 : memoryOf(own.guest.kind));
+    for (const key of this.#oldestFirst()) {
+      while (this.memoryMib > freeMib) {
+        const [entry] = this.#idle.get(key) ?? [];
+        if (entry === undefined) break;
+        this.#remove(key, entry.guest);
+      }
+    }
+  }
+
+  /** Memory promised to the idle guests. */
+  get memoryMib(): number {
+    return [...this.#idle.values()].flat().reduce((sum, { guest }) => sum + memoryOf(guest.kind), 0);
+  }
+
+  /** Kinds that have idle guests; forgotten ones before all others. */
+  #oldestFirst(): string[] {
+    const known = [...this.#kinds.keys()];
+    return [...this.#idle.keys()].sort((a, b) => known.indexOf(a) - known.indexOf(b));
   }
 
   /** Keep `count` guests of this kind up. */
@@ -89,6 +116,12 @@ export class GuestPool {
   /** Idle guests. */
   get size(): number {
     return [...this.#idle.values()].reduce((sum, guests) => sum + guests.length, 0);
+  }
+
+  /** After `close`: start idle guests again. */
+  open(): void {
+    this.#abort = new AbortController();
+    this.#closed = false;
   }
 
   /** End every idle guest, and start no more. */
@@ -121,6 +154,7 @@ export class GuestPool {
   async #fill(): Promise<void> {
     // Let the run that caused this go first.
     await new Promise((resolve) => setImmediate(resolve));
+    this.fit();
     for (let kind = this.#nextKind(); kind !== undefined; kind = this.#nextKind()) await this.#startOne(kind);
   }
 
@@ -128,8 +162,7 @@ export class GuestPool {
   #nextKind(): GuestKind | undefined {
     const idle = [...this.#idle.values()].flat();
     if (this.#closed || this.#runsStarting > 0 || idle.length >= this.#options.maxGuests) return undefined;
-    const pooledMib = idle.reduce((sum, { guest }) => sum + memoryOf(guest.kind), 0);
-    const freeMib = this.#options.freeMemoryMib() - pooledMib;
+    const freeMib = this.#options.freeMemoryMib() - this.memoryMib;
     const now = performance.now();
     return [...this.#kinds.values()]
       .reverse()

@@ -6,7 +6,7 @@
  *  I3  A worker that holds nothing only says that it lives, every `idleMs`; with its first lease it beats again.
  */
 import type { Logger } from "pino";
-import type { ControlPlaneClient, HeartbeatAnswer } from "./control-plane-client.ts";
+import type { ControlPlaneClient, HeartbeatAnswer, HeartbeatReport } from "./control-plane-client.ts";
 import { UnauthorizedError } from "./control-plane-client.ts";
 
 export interface HeldLease {
@@ -23,6 +23,10 @@ export interface HeartbeatOptions {
   readonly intervalMs: number;
   readonly leaseDurationMs: number;
   readonly onUnauthorized: () => void;
+  /** What the beats say of the worker, besides its leases. */
+  readonly report?: () => HeartbeatReport;
+  /** The control plane wants nothing new to be taken, or not any more; told with every answer. */
+  readonly onDraining?: (draining: boolean) => void;
   readonly logger: Logger;
 }
 
@@ -74,6 +78,16 @@ export class Heartbeats {
     this.start();
   }
 
+  /** There is something to report: an idle worker's next beat does not wait its turn. */
+  hurry(): void {
+    if (!this.#isIdle || this.#stopped.signal.aborted) return;
+    clearTimeout(this.#timer);
+    this.#isIdle = false;
+    this.#timer = setTimeout(() => {
+      this.#beating = this.#beat();
+    }, this.#options.intervalMs);
+  }
+
   release(leaseId: string): void {
     this.#leases.delete(leaseId);
   }
@@ -85,7 +99,10 @@ export class Heartbeats {
       fencing: lease.fencing,
     }));
     try {
-      this.#apply(await this.#options.client.heartbeat(leases, this.#stopped.signal), sentAt);
+      const report = this.#options.report?.() ?? {};
+      const answer = await this.#options.client.heartbeat(leases, this.#stopped.signal, report);
+      this.#apply(answer, sentAt);
+      this.#options.onDraining?.(answer.draining);
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
       this.#options.logger.warn({ error }, "heartbeat failed");

@@ -61,22 +61,14 @@ export class MaterializationExecutor {
   #drainReason: string | undefined;
   #saved = 0;
   #unsaved = 0;
-  #memoryMib = 0;
 
   constructor(options: MaterializationExecutorOptions) {
     this.#options = options;
   }
 
-  /** Memory promised to the copies at work. */
-  get memoryMib(): number {
-    return this.#memoryMib;
-  }
-
   /** To its end, whatever happens; never rejects for reasons of the copy. `signal`: the worker stops now. */
   async execute(assignment: MaterializationAssignment, signal: AbortSignal): Promise<void> {
-    const memoryMib = assignment.sandbox.definition.resources.memory_mib;
     const copy = new Materialization(assignment, this.#options, signal);
-    this.#memoryMib += memoryMib;
     this.#copies.add(copy);
     if (this.#drainReason !== undefined) copy.drain(this.#drainReason);
     try {
@@ -85,7 +77,6 @@ export class MaterializationExecutor {
       this.#copies.delete(copy);
       if (copy.isSaved === true) this.#saved += 1;
       else if (copy.isSaved === false) this.#unsaved += 1;
-      this.#memoryMib -= memoryMib;
     }
   }
 
@@ -97,6 +88,11 @@ export class MaterializationExecutor {
   /** Copies that ended here with their files saved, and without, since the start. */
   get ends(): { readonly saved: number; readonly unsaved: number } {
     return { saved: this.#saved, unsaved: this.#unsaved };
+  }
+
+  /** Copies that come from now on stay. */
+  undrain(): void {
+    this.#drainReason = undefined;
   }
 
   /** Every copy goes now, with its files saved; and so does each that comes. */

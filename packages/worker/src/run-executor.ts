@@ -77,21 +77,13 @@ export class RunExecutor {
   readonly #executions = new Set<Execution>();
   readonly #ends: Record<RunEnd, number> = { finished: 0, parked: 0, handed_back: 0, lost: 0 };
   #isDraining = false;
-  #memoryMib = 0;
 
   constructor(options: RunExecutorOptions) {
     this.#options = options;
   }
 
-  /** Memory promised to the runs at work. */
-  get memoryMib(): number {
-    return this.#memoryMib;
-  }
-
   /** Runs to the end, whatever happens; never rejects for reasons of the run. `signal`: the worker stops now. */
   async execute(run: RunAssignment, signal: AbortSignal): Promise<void> {
-    const memoryMib = run.sandbox.definition.resources.memory_mib;
-    this.#memoryMib += memoryMib;
     const execution = new Execution(run, this.#options, signal);
     this.#executions.add(execution);
     if (this.#isDraining) execution.drain();
@@ -100,7 +92,6 @@ export class RunExecutor {
     } finally {
       this.#executions.delete(execution);
       this.#ends[execution.end] += 1;
-      this.#memoryMib -= memoryMib;
     }
   }
 
@@ -118,6 +109,11 @@ export class RunExecutor {
   drain(): void {
     this.#isDraining = true;
     for (const execution of this.#executions) execution.drain();
+  }
+
+  /** Runs that come from now on may wait here again. */
+  undrain(): void {
+    this.#isDraining = false;
   }
 
   /** Whatever has no outcome yet is ended here and goes on elsewhere. */

@@ -73,16 +73,27 @@ export class SourceCache {
     await utimes(path, new Date(), fixedTime); // I2: the access time tells the last use
   }
 
+  /** Remove what nobody uses: the host's disk is nearly full. */
+  async removeIdle(): Promise<void> {
+    await this.#evict(0);
+  }
+
   /** I2 */
-  async #evict(): Promise<void> {
+  async #evict(keep = kept): Promise<void> {
     const names = (await readdir(this.#dir)).filter(
       (name) => !name.startsWith(".") && !this.#users.has(name),
     );
     const aged = await Promise.all(
       names.map(async (name) => ({ name, at: (await stat(join(this.#dir, name))).atimeMs })),
     );
-    const old = aged.sort((a, b) => b.at - a.at).slice(kept);
-    for (const { name } of old) await rm(join(this.#dir, name), { recursive: true, force: true });
+    const old = aged.sort((a, b) => b.at - a.at).slice(keep);
+    for (const { name } of old) {
+      // Somebody may have come for it since, and is counted before it takes the lock.
+      if (this.#users.has(name)) continue;
+      await this.#lock.with(name, async () => {
+        if (!this.#users.has(name)) await rm(join(this.#dir, name), { recursive: true, force: true });
+      });
+    }
   }
 }
 

@@ -17,6 +17,7 @@ import { LayerStore } from "./image-builder/layer-store.ts";
 import type { LiveWorkspaces } from "./live-workspaces.ts";
 import { MaterializationExecutor } from "./materialization-executor.ts";
 import type { ResolvedWorkerOptions } from "./options.ts";
+import type { Room } from "./room.ts";
 import { RunExecutor } from "./run-executor.ts";
 import { RunGuests } from "./run-guest.ts";
 import { SdkRegistry } from "./sdk-registry.ts";
@@ -101,21 +102,14 @@ export class WorkerParts {
     readonly live: LiveWorkspaces;
     readonly capabilities: IsolationCapabilities;
     readonly checkpoints: Checkpoints | undefined;
+    readonly room: Room;
   }): {
     readonly runExecutor: RunExecutor;
     readonly materializationExecutor: MaterializationExecutor;
     readonly buildExecutor: BuildExecutor;
     readonly pool: GuestPool;
   } {
-    const {
-      isolation,
-      runNetworkDeny,
-      cancelGraceMs,
-      logger,
-      pool: poolOptions,
-      capacity,
-      metrics,
-    } = this.#options;
+    const { isolation, runNetworkDeny, cancelGraceMs, logger, pool: poolOptions, metrics } = this.#options;
     const guests = new RunGuests({
       isolation,
       layers: this.#layers,
@@ -125,13 +119,11 @@ export class WorkerParts {
       networkDeny: runNetworkDeny,
       metrics,
     });
-    const freeMemoryMib = () =>
-      capacity.memoryMib - runExecutor.memoryMib - materializationExecutor.memoryMib;
     const pool = new GuestPool({
       ...poolOptions,
       guests,
       workspaces: this.#workspaces,
-      freeMemoryMib,
+      freeMemoryMib: () => deps.room.free.memory_mib,
       logger,
     });
     this.#pool = pool;
@@ -190,6 +182,13 @@ export class WorkerParts {
     });
   }
 
+  /** The disk is nearly full: remove what can be made or fetched again, caches of builds first. */
+  async evict(isEnough: () => Promise<boolean>): Promise<void> {
+    await this.#caches.removeIdle();
+    if (!(await isEnough())) await this.#sources.removeIdle();
+    await this.#workspaces.removeClean(isEnough);
+  }
+
   async close(): Promise<void> {
     await this.#pool?.close();
     await this.#registry.stop();
@@ -226,7 +225,7 @@ export class WorkerParts {
       networkDeny: runNetworkDeny,
       largestSandbox: { memoryMib: Math.max(capacity.memoryMib, defaultMemoryMib), diskMib: maxDiskMib },
       resources: {
-        cpu: capacity.cpu,
+        cpu: this.#options.cores,
         memoryMib: Math.max(512, Math.min(buildMemoryMib, capacity.memoryMib)),
       },
       onBuilt: (kinds) => {

@@ -12,19 +12,22 @@
  *  I1  Nothing of a dead worker of the same folder is left when the first guest starts.
  *  I2  After `stop` nothing of this worker is left on the host but its data folder.
  */
-import type { BuildAssignment, MaterializationAssignment, RunAssignment } from "@helmr/api";
 import { workerProtocolVersion } from "@helmr/api";
 import type { IsolationCapabilities } from "@helmr/isolation";
-import { secondsSince } from "@helmr/telemetry";
-import { type Checkpoints, compatibilityOf } from "./checkpoints.ts";
-import { ControlPlaneClient, type RegisterRequest, type Registration } from "./control-plane-client.ts";
-import { Drain, type DrainableWork, type DrainSummary } from "./drain.ts";
-import { messageOf } from "./failure.ts";
+import { compatibilityOf } from "./checkpoints.ts";
+import {
+  ControlPlaneClient,
+  type HeartbeatReport,
+  type RegisterRequest,
+  type Registration,
+} from "./control-plane-client.ts";
+import { Drain } from "./drain.ts";
 import { Heartbeats } from "./heartbeats.ts";
-import { LeaseLoop } from "./lease-loop.ts";
-import { LiveWorkspaces } from "./live-workspaces.ts";
+import { Membership } from "./membership.ts";
 import { type ResolvedWorkerOptions, resolveOptions, type WorkerOptions } from "./options.ts";
-import { WaitPoller } from "./wait-poller.ts";
+import { totalOf } from "./room.ts";
+import { type DrainSummary, statusOf, type WorkerStatus } from "./status.ts";
+import { Work } from "./work.ts";
 import { readInstance, type WorkerInstance } from "./worker-instance.ts";
 import { WorkerParts } from "./worker-parts.ts";
 
@@ -36,44 +39,59 @@ export interface Worker {
    * shorter time counts. The worker is to be stopped then.
    */
   drain(options?: { readonly timeoutMs?: number | undefined }): Promise<DrainSummary>;
+  /** Resolves with why this worker can do nothing more: the control plane does not know it, nor its token; else never. */
+  readonly failed: Promise<Error>;
+  /** Rejects before the worker is ready. */
+  status(): Promise<WorkerStatus>;
   /** End now: guests are killed, their leases are left to the control plane. Safe to call twice. */
   stop(): Promise<void>;
 }
 
 /** Version reported at registration. */
 const workerVersion = "0.1.0";
-const pollMs = 20_000;
 
 export function createWorker(options: WorkerOptions): Worker {
   return new LeasingWorker(resolveOptions(options));
 }
 
 interface Running {
+  readonly instance: WorkerInstance;
+  readonly description: RegisterRequest;
   readonly parts: WorkerParts;
   readonly heartbeats: Heartbeats;
-  readonly waits: WaitPoller;
-  readonly runs: LeaseLoop<RunAssignment>;
-  readonly builds: LeaseLoop<BuildAssignment>;
-  readonly live: LiveWorkspaces;
-  readonly materializations: LeaseLoop<MaterializationAssignment>;
-  readonly work: DrainableWork;
+  readonly work: Work;
 }
 
 class LeasingWorker implements Worker {
   readonly #options: ResolvedWorkerOptions;
   readonly #client: ControlPlaneClient;
   readonly #stopping = new AbortController();
+  readonly #membership: Membership;
   #running: Running | undefined;
   #starting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
-  #registering: Promise<unknown> | undefined;
   #drain: Drain | undefined;
+  /** The drain is this worker's own decision: it ends it. Else an operator's, who may undo it. */
+  #isLeaving = false;
+  #state: WorkerStatus["state"] = "starting";
+  #since = new Date();
 
   constructor(options: ResolvedWorkerOptions) {
     this.#options = options;
     this.#client = new ControlPlaneClient(options.controlPlaneUrl, (kind, result) =>
       options.metrics.controlPlane.requests.inc({ kind, result }),
     );
+    this.#membership = new Membership({
+      client: this.#client,
+      bootstrapToken: options.bootstrapToken,
+      rotationMs: options.credentialRotationMs,
+      signal: this.#stopping.signal,
+      logger: options.logger,
+    });
+  }
+
+  get failed(): Promise<Error> {
+    return this.#membership.failed;
   }
 
   start(): Promise<void> {
@@ -81,16 +99,35 @@ class LeasingWorker implements Worker {
     return this.#starting;
   }
 
-  drain({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<DrainSummary> {
-    if (this.#running === undefined) throw new Error("the worker has not started");
-    if (this.#drain !== undefined && timeoutMs !== undefined) this.#drain.limit(timeoutMs);
-    this.#drain ??= new Drain(this.#running.work, { timeoutMs, logger: this.#options.logger });
-    return this.#drain.done;
+  async drain({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<DrainSummary> {
+    const running = this.#running;
+    if (running === undefined) throw new Error("the worker has not started yet: nothing is there to drain");
+    this.#isLeaving = true;
+    running.heartbeats.hurry();
+    if (timeoutMs !== undefined) this.#drain?.limit(timeoutMs);
+    const drain = this.#drain ?? this.#beginDrain(running, timeoutMs);
+    return await drain.done;
   }
 
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
+  }
+
+  async status(): Promise<WorkerStatus> {
+    if (this.#running === undefined) throw new Error("the worker has not started yet");
+    const { instance, description, work } = this.#running;
+    return await statusOf({
+      options: this.#options,
+      workerInstanceId: instance.id,
+      description,
+      work,
+      state: this.#state,
+      since: this.#since,
+      isOperators: this.#drain !== undefined && !this.#isLeaving,
+      drain: this.#drain?.progress,
+      lastContactAt: this.#client.lastContactAt,
+    });
   }
 
   async #start(): Promise<void> {
@@ -103,24 +140,41 @@ class LeasingWorker implements Worker {
     try {
       await parts.start();
       const checkpoints = await parts.checkpoints(capabilities);
-      const describe = await this.#description(instance, capabilities, checkpoints !== undefined);
-      const registration = await this.#register(describe);
+      const description = await this.#description(instance, capabilities, checkpoints !== undefined);
+      const registration = await this.#membership.register(description);
       // The registration has ended all leases of a dead worker of this folder.
       await checkpoints?.handOver(this.#client, this.#stopping.signal);
-      this.#running = this.#assemble(parts, registration, { describe, capabilities, checkpoints });
+      const heartbeats = this.#heartbeats(registration);
+      const work = new Work({
+        ...this.#options,
+        client: this.#client,
+        parts,
+        heartbeats,
+        capabilities,
+        checkpoints,
+        signal: this.#stopping.signal,
+      });
+      this.#running = { instance, description, parts, heartbeats, work };
+      await work.start();
     } catch (error) {
       await parts.close();
       throw error;
     }
+    this.#setState("working");
     this.#running.heartbeats.start();
-    this.#running.runs.start();
-    this.#running.builds.start();
-    this.#running.materializations.start();
     logger.info({ worker: instance.id, driver: capabilities.driver }, "worker is ready");
   }
 
-  #register(description: RegisterRequest): Promise<Registration> {
-    return this.#client.register(this.#options.bootstrapToken, description, this.#stopping.signal);
+  #heartbeats(registration: Registration): Heartbeats {
+    return new Heartbeats({
+      client: this.#client,
+      intervalMs: registration.heartbeat_interval_ms,
+      leaseDurationMs: registration.lease_duration_ms,
+      onUnauthorized: () => this.#membership.onUnauthorized(),
+      report: () => (this.#running === undefined ? {} : this.#report(this.#running.work)),
+      onDraining: (draining) => this.#onDraining(draining),
+      logger: this.#options.logger,
+    });
   }
 
   async #description(
@@ -128,7 +182,7 @@ class LeasingWorker implements Worker {
     capabilities: IsolationCapabilities,
     canRestore: boolean,
   ): Promise<RegisterRequest> {
-    const { capacity, name, isolation } = this.#options;
+    const { capacity, name, labels, isolation } = this.#options;
     const { driver, driverVersion, architecture, limits, network } = capabilities;
     const compatibility = canRestore ? compatibilityOf(await isolation.checkpointHost()) : undefined;
     return {
@@ -142,7 +196,10 @@ class LeasingWorker implements Worker {
         materializations: capacity.materializations,
         cpu: capacity.cpu,
         memory_mib: capacity.memoryMib,
+        disk_mib: capacity.diskMib,
+        slots: totalOf(capacity).slots,
       },
+      ...(labels === undefined ? {} : { labels: { ...labels } }),
       capabilities: {
         driver,
         driver_version: driverVersion.slice(0, 128),
@@ -154,125 +211,65 @@ class LeasingWorker implements Worker {
     };
   }
 
-  #assemble(
-    parts: WorkerParts,
-    registration: Registration,
-    {
-      describe,
-      capabilities,
-      checkpoints,
-    }: {
-      readonly describe: RegisterRequest;
-      readonly capabilities: IsolationCapabilities;
-      readonly checkpoints: Checkpoints | undefined;
-    },
-  ): Running {
-    const { logger, capacity, metrics } = this.#options;
-    const client = this.#client;
-    const { signal } = this.#stopping;
-    const reregister = () => this.#reregister(describe);
-    const heartbeats = new Heartbeats({
-      client,
-      intervalMs: registration.heartbeat_interval_ms,
-      leaseDurationMs: registration.lease_duration_ms,
-      onUnauthorized: reregister,
-      logger,
-    });
-    const waits = new WaitPoller(client, logger);
-    const live = new LiveWorkspaces(client, logger);
-    const { runExecutor, buildExecutor, materializationExecutor, pool } = parts.executors({
-      client,
-      heartbeats,
-      waits,
-      live,
-      capabilities,
-      checkpoints,
-    });
-    const nothing = { max_runs: 0, max_builds: 0, max_materializations: 0, wait_ms: pollMs };
-    const runs = new LeaseLoop<RunAssignment>({
-      slots: capacity.runs,
-      poll: async (max, aborted) =>
-        (await client.lease({ ...nothing, max_runs: Math.min(max, 100) }, aborted)).runs,
-      execute: async (run) => {
-        await runExecutor.execute(run, signal);
-        await checkpoints?.handOver(client, signal);
-      },
-      logger,
-    });
-    const builds = new LeaseLoop<BuildAssignment>({
-      slots: capacity.builds,
-      poll: async (max, aborted) =>
-        (await client.lease({ ...nothing, max_builds: Math.min(max, 10) }, aborted)).builds,
-      execute: async (build) => {
-        const from = performance.now();
-        await buildExecutor.execute(build, signal);
-        metrics.build.observe(secondsSince(from));
-      },
-      logger,
-    });
-    const materializations = new LeaseLoop<MaterializationAssignment>({
-      slots: capacity.materializations,
-      poll: async (max, aborted) =>
-        (await client.lease({ ...nothing, max_materializations: Math.min(max, 100) }, aborted))
-          .materializations,
-      execute: (copy) => materializationExecutor.execute(copy, signal),
-      logger,
-    });
-    const loops = [runs, builds, materializations];
-    for (const [kind, slots, loop] of [
-      ["run", capacity.runs, runs],
-      ["build", capacity.builds, builds],
-      ["materialization", capacity.materializations, materializations],
-    ] as const) {
-      metrics.slots.set({ kind }, slots);
-      metrics.slotsInUse.watch({ kind }, () => loop.activeCount);
+  /** The control plane's word, with every beat: an operator drains this worker, or does not any more. */
+  #onDraining(isDraining: boolean): void {
+    const running = this.#running;
+    if (running === undefined || this.#stopping.signal.aborted || this.#isLeaving) return;
+    if (isDraining && this.#drain === undefined) {
+      this.#beginDrain(running);
+    } else if (!isDraining && this.#drain !== undefined) {
+      this.#drain.cancel();
+      this.#drain = undefined;
+      this.#setState("working");
+      this.#options.logger.info("the operator's drain is over: work is taken again");
+      running.work.takeAgain();
     }
-    metrics.pool.size.watch({}, () => pool.size);
-    const work: DrainableWork = {
-      runs: runExecutor,
-      builds: buildExecutor,
-      copies: materializationExecutor,
-      stopTaking: async () => {
-        await Promise.all(loops.map((loop) => loop.drain()));
-      },
-      emptyPool: () => pool.close(),
-    };
-    return { parts, heartbeats, waits, live, runs, builds, materializations, work };
   }
 
-  /** The control plane forgot us (its database was replaced): register again, one attempt at a time. */
-  #reregister(description: RegisterRequest): void {
-    if (this.#stopping.signal.aborted) return;
-    this.#registering ??= this.#register(description)
-      .catch((error: unknown) =>
-        this.#options.logger.warn({ reason: messageOf(error) }, "registering again failed"),
-      )
-      .finally(() => {
-        this.#registering = undefined;
-      });
+  #beginDrain({ work }: Running, timeoutMs?: number): Drain {
+    const drain = new Drain(work, { timeoutMs, logger: this.#options.logger });
+    this.#drain = drain;
+    this.#setState("draining");
+    void drain.done.then(() => {
+      if (this.#drain === drain) this.#setState("drained");
+    });
+    return drain;
+  }
+
+  #setState(state: WorkerStatus["state"]): void {
+    this.#state = state;
+    this.#since = new Date();
+  }
+
+  #report(work: Work): HeartbeatReport {
+    const { cpu, memory_mib, disk_mib, slots } = work.room.free;
+    return {
+      capacity_free: { cpu, memory_mib, disk_mib: work.disk.isFull ? 0 : disk_mib, slots },
+      ...(this.#isLeaving ? { state: "draining" } : {}),
+    };
   }
 
   async #stop(): Promise<void> {
     await this.#starting?.catch(() => undefined);
     const running = this.#running;
-    if (running !== undefined) await this.#saveCopies(running);
+    this.#setState("stopping");
+    if (running !== undefined) await this.#saveCopies(running.work);
     this.#stopping.abort();
     if (running === undefined) return;
     await running.work.stopTaking();
-    await running.live.stop();
-    await running.waits.stop();
+    await running.work.close();
     await running.heartbeats.stop();
     await running.parts.close();
   }
 
   /** What is not saved in time is lost with its guest, and its workspace goes on from the version before. */
-  async #saveCopies({ materializations, work }: Running): Promise<void> {
+  async #saveCopies(work: Work): Promise<void> {
     work.copies.drain("the worker stops");
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, this.#options.stopSaveMs);
     });
-    await Promise.race([materializations.drain(), limit]);
+    await Promise.race([work.stopTakingCopies(), limit]);
     clearTimeout(timer);
   }
 }

@@ -142,7 +142,7 @@ export class Workspaces {
 
   /** A mounted empty disk that belongs to no workspace yet. */
   async createFresh(spec: DiskSpec): Promise<MountedDisk> {
-    await this.#makeRoom();
+    await this.removeClean(() => this.#hasRoom());
     return await this.#create(join(this.#disksDir, `fresh-${randomUUID()}`), spec);
   }
 
@@ -256,14 +256,15 @@ export class Workspaces {
     return state?.isClean === true && state.boot !== (await thisBoot());
   }
 
-  async #makeRoom(): Promise<void> {
-    if (await this.#hasRoom()) return;
+  /** Remove clean disks that nobody uses, the longest unused first, until `isEnough`. */
+  async removeClean(isEnough: () => Promise<boolean>): Promise<void> {
+    if (await isEnough()) return;
     for (const workspaceId of await this.#leastRecentlyUsed()) {
       if (this.#users.has(workspaceId)) continue;
       await this.use(workspaceId, async () => {
         if ((await this.#stateOf(workspaceId)).isClean) await this.remove(workspaceId);
       });
-      if (await this.#hasRoom()) return;
+      if (await isEnough()) return;
     }
   }
 

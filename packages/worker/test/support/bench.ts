@@ -91,7 +91,7 @@ export class Bench {
       artifacts,
       images: { imagesDir: join(cacheDir, "images"), baseImage },
       bunPath,
-      capacity: { runs: 4, builds: 1, cpu: 2, memoryMib: 8192 },
+      capacity: { runs: 4, builds: 1, cpu: 16, memoryMib: 8192, diskMib: 1_000_000 },
       pool: { perSandbox: 0 },
       cancelGraceMs: 1_500,
       logger,

@@ -142,7 +142,7 @@ export async function startSystemWorker(
     artifacts: wrapArtifacts?.(artifacts) ?? artifacts,
     images: { imagesDir: join(cacheDir, "images"), baseImage },
     bunPath: undefined,
-    capacity: { runs: 8, builds: 1, cpu: 2, memoryMib: 4096 },
+    capacity: { runs: 8, builds: 1, cpu: 32, memoryMib: 16_384, diskMib: 1_000_000 },
     pool: { perSandbox: 0 },
     cancelGraceMs: 1_500,
     checkpointKeys: parseArchiveKeys({ current: settings.key }),
