@@ -34,6 +34,7 @@ beforeAll(async () => {
     HELMR_RUNSC_PATH: runsc ?? "",
     HELMR_IMAGES_DIR: join(cacheDir, "images"),
     HELMR_BASE_IMAGE: baseImage,
+    HELMR_ARTIFACT_ENCRYPTION_KEY: Buffer.alloc(32, 5).toString("base64"),
     HELMR_CHECKPOINT_ENCRYPTION_KEY: system.key,
     HELMR_PARK_AFTER_SECONDS: "3600",
     HELMR_WORKER_NAME: "process",

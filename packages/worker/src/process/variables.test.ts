@@ -9,6 +9,7 @@ const needed = {
   HELMR_WORKER_DATA_DIR: "/data",
   HELMR_RUNSC_PATH: "/runsc",
   HELMR_IMAGES_DIR: "/images",
+  HELMR_ARTIFACT_ENCRYPTION_KEY: Buffer.alloc(32, 2).toString("base64"),
   HELMR_CHECKPOINT_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString("base64"),
 };
 const read = (more: Record<string, string> = {}) => readConfig(workerVariables, { ...needed, ...more });
