@@ -7,7 +7,6 @@ import {
   duration,
   logLevel,
   metricsListen,
-  tokenOf,
   tracingVariables,
   urlOf,
   type Values,
@@ -16,6 +15,11 @@ import { z } from "zod";
 import type { WorkerCapacity } from "../options.ts";
 
 const absolutePath = z.string().refine(isAbsolute, { error: "must be an absolute path" });
+
+/** 32 random bytes in base64, or more. */
+const bootstrapToken = z.string().min(43, {
+  error: "must be a token of a worker group; make one with: helmr worker-group token create",
+});
 
 const checkpointKey = z.string().regex(/^[A-Za-z0-9+/_-]{43}=?$/, {
   error: "must be 32 random bytes in base64; make one with: openssl rand -base64 32",
@@ -52,7 +56,9 @@ export const workerVariables = {
   HELMR_CONTROL_PLANE_URL: urlOf(["https:", "http:"], "https://host").describe(
     "the control plane's public URL",
   ),
-  HELMR_WORKER_BOOTSTRAP_TOKEN: tokenOf(32).describe("the one that the control plane was started with"),
+  HELMR_WORKER_BOOTSTRAP_TOKEN: bootstrapToken.describe(
+    "of the worker group that it joins: `helmr worker-group token create`, or the one that the control plane was started with",
+  ),
   ...artifactStoreVariables,
   ...artifactKeyVariables,
   HELMR_WORKER_DATA_DIR: absolutePath.describe(
