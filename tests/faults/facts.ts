@@ -14,6 +14,8 @@ export interface RunFact {
   readonly execution_status: string;
   readonly attempt_number: number;
   readonly lease_id: string | null;
+  readonly queue_name: string;
+  readonly concurrency_key: string | null;
   readonly event_seq: number;
   readonly schedule_id: string | null;
   /** JSON texts. */
@@ -131,7 +133,8 @@ export async function readFacts(db: Database): Promise<DatabaseFacts> {
       return {
         now,
         runs: await rows(sql<RunFact>`select r.id, r.session_id, s.status as session_status, r.workspace_id, r.task_id,
-          r.turn_index, r.status, r.execution_status, r.attempt_number, r.lease_id, r.event_seq, r.schedule_id,
+          r.turn_index, r.status, r.execution_status, r.attempt_number, r.lease_id, r.queue_name, r.concurrency_key,
+          r.event_seq, r.schedule_id,
           r.payload::text, r.output::text, r.failure_kind, r.failure_detail
         from runs r join sessions s on s.id = r.session_id order by r.id`),
         events:

@@ -35,13 +35,13 @@ function recorded(facts: Facts): string[] {
   const byRun = eventsByRun(facts);
   const changes = new Map<string, { at: number; by: 1 | -1; run: string }[]>();
   for (const run of facts.runs) {
-    const lane = laneOf(facts, run.id, byRun.get(run.id) ?? []);
-    if (lane === undefined) continue;
+    if (!facts.limits.some(({ queue }) => queue === run.queue_name)) continue;
+    const lane = `${run.queue_name} ${run.concurrency_key ?? ""}`;
     for (const [from, to] of held(byRun.get(run.id) ?? [], facts.now)) {
       if (to - from <= 2 * slackMs) continue;
-      const list = changes.get(lane.name) ?? [];
+      const list = changes.get(lane) ?? [];
       list.push({ at: from + slackMs, by: 1, run: run.id }, { at: to - slackMs, by: -1, run: run.id });
-      changes.set(lane.name, list);
+      changes.set(lane, list);
     }
   }
   const problems: string[] = [];
@@ -56,18 +56,6 @@ function recorded(facts: Facts): string[] {
     }
   }
   return problems;
-}
-
-/** Of runs of a queue with a limit. */
-function laneOf(
-  { limits }: Facts,
-  _run: string,
-  events: readonly EventFact[],
-): { readonly name: string } | undefined {
-  const attributes = events.find(({ kind }) => kind === "run.created")?.attributes ?? {};
-  const queue = attributes.queue_name ?? attributes.queue;
-  if (typeof queue !== "string" || !limits.some((limit) => limit.queue === queue)) return undefined;
-  return { name: `${queue} ${attributes.concurrency_key ?? ""}` };
 }
 
 /** From and to of its leases. */

@@ -14,6 +14,8 @@ const run = (change: Partial<RunFact> = {}): RunFact => ({
   execution_status: "finished",
   attempt_number: 1,
   lease_id: null,
+  queue_name: "few",
+  concurrency_key: null,
   event_seq: 5,
   schedule_id: null,
   payload: '{"op":"op1"}',
@@ -42,7 +44,7 @@ const leased = (seq: number, lease: string, fencing: number) =>
   event(seq, "run_lease.leased", { lease, attributes: { fencing } });
 
 const events = (): EventFact[] => [
-  event(1, "run.created", { attributes: { queue_name: "few", concurrency_key: null } }),
+  event(1, "run.created"),
   leased(2, "l1", 1),
   event(3, "run_lease.started", { lease: "l1" }),
   event(4, "log.stdout", { lease: "l1", text: line({}) }),
