@@ -12,6 +12,13 @@ export {
   type TraceContext,
   traceparentOf,
 } from "./trace-context.ts";
-export { noTracing, type Span, type SpanAttributes, type Tracing, type TracingConfig } from "./tracing.ts";
+export {
+  noTracing,
+  type Span,
+  type SpanAttributes,
+  type SpanOptions,
+  type Tracing,
+  type TracingConfig,
+} from "./tracing.ts";
 export { watchWork } from "./work-metrics.ts";
 export { createWorkerMetrics, type WorkerMetrics } from "./worker-metrics.ts";

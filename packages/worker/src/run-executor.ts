@@ -148,6 +148,8 @@ class Execution {
   #isUnsaved = false;
   /** The start was accepted. */
   #isStarted = false;
+  /** The control plane has taken the outcome, or the lease: that heartbeats do not know it any more is no loss. */
+  #settled: RunEnd | undefined;
   readonly #leasedAt = performance.now();
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
@@ -231,6 +233,7 @@ class Execution {
   }
 
   get end(): RunEnd {
+    if (this.#settled !== undefined) return this.#settled;
     if (this.#stop?.kind === "parked" || this.#stop?.kind === "handed_back") return this.#stop.kind;
     return this.#stop?.kind === "abandoned" ? "lost" : "finished";
   }
@@ -291,6 +294,7 @@ class Execution {
     try {
       if (this.#isStarted) await this.#queue.flush();
       await client.handBack(leaseId, { fencing, reason: "worker_drained" }, this.#abandoned.signal);
+      this.#settled = "handed_back";
     } catch (error) {
       // Then it ends by itself, later.
       this.#onReportFailure(error);
@@ -612,6 +616,7 @@ class Execution {
         },
         this.#abandoned.signal,
       );
+      this.#settled = "finished";
     } catch (error) {
       this.#onReportFailure(error);
     }
