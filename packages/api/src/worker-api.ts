@@ -114,6 +114,13 @@ export const builtSandbox = z.strictObject({
 });
 export type BuiltSandbox = z.infer<typeof builtSandbox>;
 
+/**
+ * Header of POST lease: fields of assignments that the worker knows beyond those of the first version, separated by commas. A
+ * worker refuses what it does not know, and in an upgrade control planes come first.
+ */
+export const knownFieldsHeader = "helmr-worker-fields";
+export const knownFields = "traceparent";
+
 export const runAssignment = z.strictObject({
   kind: z.literal("run"),
   ...lease,
@@ -127,7 +134,7 @@ export const runAssignment = z.strictObject({
   source_digest: z.string(),
   attempt_id: uuid,
   attempt_number: z.int(),
-  /** W3C trace context of who started the run. */
+  /** W3C trace context of who started the run; only for workers that say they know it (`knownFieldsHeader`). */
   traceparent: z.string().optional(),
   task: z.strictObject({ id: z.string(), file_path: z.string(), export_name: z.string() }),
   sandbox: builtSandbox,

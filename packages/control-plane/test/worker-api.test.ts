@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { finishRunRequest, leaseResponse } from "@helmr/api";
+import { finishRunRequest, knownFields, knownFieldsHeader, leaseResponse } from "@helmr/api";
 import { createMemoryBus } from "@helmr/coordination";
 import {
   createRun,
@@ -55,11 +55,15 @@ afterAll(async () => {
   await database.stop();
 });
 
-type Post = (path: string, body: unknown) => Promise<{ status: number; body: Record<string, unknown> }>;
+type Post = (
+  path: string,
+  body: unknown,
+  headers?: Record<string, string>,
+) => Promise<{ status: number; body: Record<string, unknown> }>;
 
 function poster(bearer: string): Post {
-  return async (path, body) => {
-    const headers = { authorization: `Bearer ${bearer}`, "content-type": "application/json" };
+  return async (path, body, more = {}) => {
+    const headers = { authorization: `Bearer ${bearer}`, "content-type": "application/json", ...more };
     const response = await app.inject({
       method: "POST",
       url: `/w/${path}`,
@@ -89,7 +93,7 @@ async function register(id: string = randomUUID()): Promise<{ id: string; post: 
   return { id, post: poster(body.credential as string) };
 }
 
-async function enqueue(options: SeedTaskOptions = {}) {
+async function enqueue(options: SeedTaskOptions = {}, traceContext?: string) {
   const task = await seedTask(database.db, scope, options);
   const session = await seedSession(database.db, scope, task);
   const run = await createRun(database.db, scope, {
@@ -102,6 +106,7 @@ async function enqueue(options: SeedTaskOptions = {}) {
     payloadJson: '{"a":1.0}',
     retryPolicy: { enabled: false },
     maxDurationSeconds: 60,
+    traceContext,
     apiVersion: "2026-06-06",
   });
   bus.publish("work:default");
@@ -199,6 +204,24 @@ test("a run whose secret is missing fails with a message that says what to do", 
   const after = await getRun(database.db, scope, run.id);
   expect(after).toMatchObject({ status: "failed", failure_kind: "secret_missing" });
   expect(JSON.stringify(after?.failure_detail)).toContain("helmr secret set");
+});
+
+test("a run's trace goes to workers that know of it; one of the version before gets what it knows", async () => {
+  const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const { post } = await register();
+  const lease = async (headers: Record<string, string>) => {
+    const { id } = await enqueue({}, traceparent);
+    const { body } = await post("lease", { max_runs: 1, max_builds: 0, wait_ms: 2000 }, headers);
+    const [run] = (body as { runs: { run_id: string; lease_id: string; fencing: number }[] }).runs;
+    expect(run?.run_id).toBe(id);
+    await post(`leases/${run?.lease_id}/finish`, {
+      fencing: run?.fencing,
+      outcome: { status: "succeeded" },
+    });
+    return run;
+  };
+  expect(await lease({})).not.toHaveProperty("traceparent");
+  expect(await lease({ [knownFieldsHeader]: knownFields })).toMatchObject({ traceparent });
 });
 
 test("a lease is given back once, by its worker: the run is queued again and uses up no try", async () => {

@@ -22,6 +22,8 @@ import {
   type handBackRequest,
   type heartbeatRequest,
   heartbeatResponse,
+  knownFields,
+  knownFieldsHeader,
   leaseRequest,
   leaseResponse,
   type materializationStartedRequest,
@@ -433,7 +435,11 @@ export class ControlPlaneClient {
     const limit = AbortSignal.timeout(call.timeoutMs ?? requestTimeoutMs);
     const response = await fetch(`${this.#base}/${call.path}`, {
       method: "POST",
-      headers: { "content-type": "application/json", authorization: `Bearer ${call.bearer}` },
+      headers: {
+        "content-type": "application/json",
+        authorization: `Bearer ${call.bearer}`,
+        [knownFieldsHeader]: knownFields,
+      },
       body: JSON.stringify(call.body),
       signal: call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]),
     });

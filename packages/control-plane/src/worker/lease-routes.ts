@@ -5,8 +5,10 @@ import {
   finishRunRequest,
   finishRunResponse,
   handBackRequest,
+  knownFieldsHeader,
   leaseRequest,
   type leaseResponse,
+  type RunAssignment,
   startLeaseRequest,
 } from "@helmr/api";
 import {
@@ -54,7 +56,8 @@ export function leaseRoutes(app: FastifyInstance, context: WorkerContext): void 
       signal,
       attempt: () => (draining ? Promise.resolve(undefined) : takeWork(context, worker, wanted, signal)),
     });
-    return work ?? { runs: [], builds: [], materializations: [] };
+    if (work === undefined) return { runs: [], builds: [], materializations: [] };
+    return { ...work, runs: work.runs.map((run) => knownTo(request, run)) };
   });
 
   app.post("/leases/:lease_id/start", async (request) => {
@@ -110,6 +113,12 @@ async function handBack(
   if (result.status === "accepted") tellRun(context.bus, result.runId);
   else if (!(await handBackMaterialization(context.db, input))) throw leaseLost();
   tellWork(context.bus, input.workerGroupId);
+}
+
+/** What a worker of the version before does not know is left out. */
+function knownTo(request: FastifyRequest, { traceparent, ...run }: RunAssignment): RunAssignment {
+  const known = String(request.headers[knownFieldsHeader]).split(",");
+  return traceparent !== undefined && known.includes("traceparent") ? { ...run, traceparent } : run;
 }
 
 /** Claim what is there; give it back when the worker hung up meanwhile. */
