@@ -75,7 +75,7 @@ function withSettings(command: Command, required: boolean): Command {
     .option("--external-id <id>", "your own name for it, which its runs are told")
     .option("--queue <name>", "a queue of the deployment other than the task's own")
     .option("--concurrency-key <key>", "queue limits count per key")
-    .option("--priority <n>", "higher runs first within a queue", integer(-(2 ** 31), 2 ** 31 - 1))
+    .option("--priority <n>", "higher runs first in the environment", integer(-(2 ** 31), 2 ** 31 - 1))
     .option("--ttl <duration>", "expire when not started within this time")
     .option("--max-duration <seconds>", "limit of the run, 5 to 86400 seconds (or 10m, 2h)", seconds);
 }

@@ -52,7 +52,7 @@ export function registerSessionStart(group: Command): void {
   )
     .option("-p, --payload <json>", "JSON, @file, or - for stdin")
     .option("--queue <name>", "a queue of the deployment other than the task's own")
-    .option("--priority <n>", "higher runs first within a queue", integer(-(2 ** 31), 2 ** 31 - 1))
+    .option("--priority <n>", "higher runs first in the environment", integer(-(2 ** 31), 2 ** 31 - 1))
     .option("--ttl <duration>", "expire when not started within this time")
     .option("--tag <tag>", "may be given up to ten times", repeated)
     .option("--metadata <json>", "a JSON object, or @file")
