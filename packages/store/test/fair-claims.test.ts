@@ -3,6 +3,7 @@
  * nor does one concurrency key's another's. HELMR_TEST_BACKLOG (default 3,000) is how large it is.
  */
 import { sql } from "kysely";
+import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
   type ActingScope,
@@ -109,6 +110,54 @@ describe("the backlog of one environment does not delay the first run of another
     expect(await ids(1)).toEqual([first]);
     expect(await claim(1)).toEqual([]);
   });
+});
+
+test("what a claim reads does not grow with backlogs, nor with what has ended", async () => {
+  const { query } = pg.Client.prototype;
+  const sent: { text: string; values: unknown[] }[] = [];
+  const large = await tenant();
+  await fill(large, { count: backlog });
+  await fill(large, { count: backlog, concurrencyKey: "n::text", priority: "1" });
+  for (let n = 0; n < 200; n += 1) {
+    const { scope, task } = await tenant();
+    await fillQueuedRuns(database.db, scope, task, { count: 3 });
+  }
+  await sql`update runs set status = 'succeeded', execution_status = 'finished', ended_at = now()
+    where environment_id = ${large.scope.environmentId} and available_at < now() - interval '1 day' + ${backlog / 2} * interval '1 millisecond'`.execute(
+    database.db,
+  );
+  await sql`vacuum analyze runs`.execute(database.db);
+  pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]) {
+    const [asked] = args as [{ text?: string; values?: unknown[] }];
+    if (asked.text?.includes("worker as materialized"))
+      sent.push({ text: asked.text, values: asked.values ?? [] });
+    return Reflect.apply(query, this, args);
+  } as typeof query;
+  try {
+    await claim(1);
+  } finally {
+    pg.Client.prototype.query = query;
+  }
+  expect(sent).toHaveLength(2);
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  try {
+    for (const { text, values } of sent) {
+      await client.query("begin");
+      const { rows } = await client.query({
+        text: `explain (analyze, buffers, format json) ${text}`,
+        values,
+      });
+      await client.query("rollback");
+      const [{ Plan: plan }] = (rows[0] as { "QUERY PLAN": [{ Plan: Record<string, number> }] })[
+        "QUERY PLAN"
+      ];
+      // 16 environments, up to 32 lanes in one of them: some pages each.
+      expect((plan["Shared Hit Blocks"] ?? Infinity) + (plan["Shared Read Blocks"] ?? 0)).toBeLessThan(2500);
+    }
+  } finally {
+    await client.end();
+  }
 });
 
 test("environments share what is claimed evenly, whatever their backlogs and priorities", async () => {
