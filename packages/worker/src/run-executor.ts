@@ -150,6 +150,8 @@ class Execution {
   #isStarted = false;
   /** The control plane has taken the outcome, or the lease: that heartbeats do not know it any more is no loss. */
   #settled: RunEnd | undefined;
+  /** The outcome is on its way. */
+  #isReporting = false;
   readonly #leasedAt = performance.now();
   readonly #restored = Promise.withResolvers<void>();
   #timers: NodeJS.Timeout[] = [];
@@ -235,7 +237,8 @@ class Execution {
   get end(): RunEnd {
     if (this.#settled !== undefined) return this.#settled;
     if (this.#stop?.kind === "parked" || this.#stop?.kind === "handed_back") return this.#stop.kind;
-    return this.#stop?.kind === "abandoned" ? "lost" : "finished";
+    // A beat that crosses the report finds the lease gone, because the report was heard.
+    return this.#stop?.kind === "abandoned" && !this.#isReporting ? "lost" : "finished";
   }
 
   /** Waits are parked at once, operators let go. */
@@ -606,6 +609,7 @@ class Execution {
   async #report(report: RunReport): Promise<void> {
     await this.#queue.flush();
     if (this.#isOver()) return;
+    this.#isReporting = true;
     try {
       await this.#options.client.finishRun(
         this.#run.lease_id,
