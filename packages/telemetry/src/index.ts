@@ -19,6 +19,7 @@ export {
   type SpanOptions,
   type Tracing,
   type TracingConfig,
+  tracingConfig,
 } from "./tracing.ts";
 export { watchWork } from "./work-metrics.ts";
 export { createWorkerMetrics, type WorkerMetrics } from "./worker-metrics.ts";

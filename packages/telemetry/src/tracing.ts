@@ -46,6 +46,18 @@ export interface TracingConfig {
   readonly OTEL_BSP_SCHEDULE_DELAY: number;
 }
 
+/** Of a process's variables those of tracing alone: the others are secrets among them. */
+export function tracingConfig(values: TracingConfig): TracingConfig {
+  return {
+    OTEL_EXPORTER_OTLP_ENDPOINT: values.OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: values.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_SDK_DISABLED: values.OTEL_SDK_DISABLED,
+    OTEL_TRACES_SAMPLER: values.OTEL_TRACES_SAMPLER,
+    OTEL_TRACES_SAMPLER_ARG: values.OTEL_TRACES_SAMPLER_ARG,
+    OTEL_BSP_SCHEDULE_DELAY: values.OTEL_BSP_SCHEDULE_DELAY,
+  };
+}
+
 export type TraceSampler =
   | "always_on"
   | "always_off"

@@ -29,6 +29,12 @@ test("what is needed, and what the rest is then", () => {
   expect(readControlConfig(minimal)).toEqual({
     databaseUrl: minimal.HELMR_DATABASE_URL,
     listen: { host: "127.0.0.1", port: 4747 },
+    // Nothing else of the environment: there are secrets in it.
+    tracing: {
+      OTEL_TRACES_SAMPLER: "parentbased_always_on",
+      OTEL_TRACES_SAMPLER_ARG: 1,
+      OTEL_BSP_SCHEDULE_DELAY: 5000,
+    },
     shutdownDelayMs: 0,
     artifactStore: {
       place: { kind: "folder", folder: "/var/lib/helmr/artifacts" },

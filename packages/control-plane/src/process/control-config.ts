@@ -7,7 +7,7 @@ import {
   readConfig,
   toAddress,
 } from "@helmr/process";
-import type { TracingConfig } from "@helmr/telemetry";
+import { type TracingConfig, tracingConfig } from "@helmr/telemetry";
 import { pino } from "pino";
 import type { ControlPlaneConfig } from "../context.ts";
 import { createMailer, type MailerConfig } from "../email/mailer.ts";
@@ -50,7 +50,7 @@ export function readControlConfig(environment: Environment): ControlConfig {
     shutdownDelayMs: values.HELMR_SHUTDOWN_DELAY,
     artifactStore: artifactStoreConfig(values),
     artifactKeys: artifactKeys(values),
-    tracing: values,
+    tracing: tracingConfig(values),
     secretKeys: { current: values.HELMR_SECRET_ENCRYPTION_KEY, old: values.HELMR_SECRET_ENCRYPTION_KEY_OLD },
     authSecret: Buffer.from(values.HELMR_AUTH_SECRET, "base64"),
     workerBootstrapToken: values.HELMR_WORKER_BOOTSTRAP_TOKEN,

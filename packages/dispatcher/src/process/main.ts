@@ -15,7 +15,13 @@ import {
   startLogger,
 } from "@helmr/process";
 import { databaseIsUsable, openDatabase, requireUsableSchema, sampleWork } from "@helmr/store";
-import { createDispatcherMetrics, startTelemetry, watchDatabase, watchWork } from "@helmr/telemetry";
+import {
+  createDispatcherMetrics,
+  startTelemetry,
+  tracingConfig,
+  watchDatabase,
+  watchWork,
+} from "@helmr/telemetry";
 import { createDispatcher } from "../index.ts";
 import { dispatcherProblems, dispatcherVariables } from "./variables.ts";
 
@@ -28,7 +34,7 @@ async function run(): Promise<void> {
   const telemetry = await startTelemetry({
     service: "helmr-dispatcher",
     listen: config.HELMR_METRICS_LISTEN,
-    tracing: config,
+    tracing: tracingConfig(config),
     logger,
   });
   cleanup.defer(() => telemetry.close());

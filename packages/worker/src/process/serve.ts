@@ -18,7 +18,7 @@ import {
   readConfig,
   startLogger,
 } from "@helmr/process";
-import { createWorkerMetrics, startTelemetry } from "@helmr/telemetry";
+import { createWorkerMetrics, startTelemetry, tracingConfig } from "@helmr/telemetry";
 import { createWorker, type Worker } from "../worker.ts";
 import { capacityOf, workerVariables } from "./variables.ts";
 import { openWorkerSocket } from "./worker-socket.ts";
@@ -39,7 +39,7 @@ export async function serve(env: Readonly<Record<string, string | undefined>>): 
   const telemetry = await startTelemetry({
     service: "helmr-worker",
     listen: config.HELMR_METRICS_LISTEN,
-    tracing: config,
+    tracing: tracingConfig(config),
     logger,
   });
   cleanup.defer(() => telemetry.close());
