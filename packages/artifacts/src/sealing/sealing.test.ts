@@ -85,7 +85,9 @@ test("an end that is missing is an error, wherever it was cut", async () => {
   await fc.assert(
     fc.asyncProperty(plaintext, fc.nat(), async (plain, where) => {
       const stored = seal([plain]);
-      expect(await failure(stored.subarray(0, where % stored.length), digestOf(plain))).toBeInstanceOf(Error);
+      const left = stored.subarray(0, where % stored.length);
+      fc.pre(plain.length > 0 || left.length > 0); // nothing at all is the artifact that has no bytes
+      expect(await failure(left, digestOf(plain))).toBeInstanceOf(Error);
     }),
   );
   const plain = randomBytes(3 * chunkBytes);
