@@ -2,7 +2,6 @@
 import {
   type ActingScope,
   appendToRun,
-  claimRuns,
   createDeployment,
   extendLeases,
   finishRuns,
@@ -14,7 +13,7 @@ import {
 import { seedTask, seedVersion, seedWorker, testTree } from "@helmr/store/testing";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { leaseRun } from "./support/runs.ts";
+import { claimRun, leaseRun } from "./support/runs.ts";
 import { type Answer, startTestServer, type TestServer } from "./support/server.ts";
 import { openStream, takeAll } from "./support/sse.ts";
 
@@ -143,6 +142,9 @@ async function fill(place: Place) {
   await fillWorkspace(place);
   await newDeployment(place.scope);
   const [deployment] = (await idsOf(place)).deployments;
+  await sql`insert into paused_queues (environment_id, name) values (${place.scope.environmentId}, 'q')`.execute(
+    server.db,
+  );
   await sql`insert into deployment_queues (deployment_id, name) values (${deployment}, 'q')`.execute(
     server.db,
   );
@@ -314,9 +316,7 @@ test("a worker that still holds a lease is told, and every write of its is refus
   const queued = await start(place, { priority: 1 });
   const { body } = await start(place);
   const workerInstanceId = await seedWorker(server.db, server.environment.workerGroupId);
-  await sql`update runs set priority = 2147483647 where id = ${body.run.id}`.execute(server.db);
-  const [claimed] = await claimRuns(server.db, { workerInstanceId, limit: 1, leaseDurationMs: 60_000 });
-  if (claimed === undefined) throw new Error("nothing was claimed");
+  const claimed = await claimRun(server.db, workerInstanceId, body.run.id);
   const lease: LeaseRef = { workerInstanceId, leaseId: claimed.lease_id, fencing: claimed.fencing };
   expect((await call("DELETE", `${place.path}?force=true`)).status).toBe(204);
   const cancelled = (await purgePage(server.db))?.cancelledRuns ?? [];

@@ -520,30 +520,30 @@ describe("input", () => {
     for (const n of [1, 2, 3]) await send(run, n);
     await finish(run, outcome);
     for (const expected of [1, 2, 3]) {
-      expect(await continueSessions(database.db, { limit: 10 })).toBe(1);
+      expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(1);
       const next = await lease();
       expect(await take(next)).toMatchObject({ records: [{ sequence: expected }] });
-      expect(await continueSessions(database.db, { limit: 10 })).toBe(0);
+      expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(0);
       await finish(next, outcome);
     }
-    expect(await continueSessions(database.db, { limit: 10 })).toBe(0);
+    expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(0);
   });
 
   test("that a run took nothing of, and that a cancelled one left, starts no further run", async () => {
     const run = await running();
     for (const n of [1, 2]) await send(run, n);
     await finish(run);
-    expect(await continueSessions(database.db, { limit: 10 })).toBe(1);
+    expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(1);
     const idle = await lease();
     await finish(idle);
-    expect(await continueSessions(database.db, { limit: 10 })).toBe(0);
+    expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(0);
     expect((await send(run, 3))?.continuation).toBe("created");
     const cancelled = await lease();
     await take(cancelled);
     await transaction(database.db, (tx) => requestCancel(tx, scope, cancelled.runId, { reason: "enough" }));
     await finish(cancelled);
     expect(await stateOf(cancelled)).toBe("cancelled/finished");
-    expect(await continueSessions(database.db, { limit: 10 })).toBe(0);
+    expect(await continueSessions(database.db, { limit: 10 })).toHaveLength(0);
   });
 
   test("an attempt that starts again reads its input again", async () => {

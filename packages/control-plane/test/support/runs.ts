@@ -1,8 +1,10 @@
 /** Plays the worker of one run: lease it, let it write, end it. */
 import {
   appendToRun,
+  type ClaimedRun,
   claimRuns,
   createWait,
+  type Database,
   finishRuns,
   type RunOutcome,
   startRuns,
@@ -25,16 +27,23 @@ export interface LeasedRun {
 
 const succeeded: RunOutcome = { status: "succeeded", outputJson: '{"done":true}' };
 
+/** Lease that run, whatever else is queued, in other environments too. */
+export async function claimRun(db: Database, workerInstanceId: string, runId: string): Promise<ClaimedRun> {
+  const others = sql`status = 'queued' and id <> ${runId}`;
+  await sql`update runs set available_at = available_at + interval '1 hour' where ${others}`.execute(db);
+  const [claimed] = await claimRuns(db, { workerInstanceId, limit: 1, leaseDurationMs: 60_000 });
+  await sql`update runs set available_at = available_at - interval '1 hour' where ${others}`.execute(db);
+  if (claimed?.id !== runId) throw new Error(`leased ${claimed?.id} instead of ${runId}`);
+  return claimed;
+}
+
 export async function leaseRun(
   server: Pick<TestServer, "db" | "bus" | "environment">,
   runId: string,
 ): Promise<LeasedRun> {
   const { db, bus } = server;
   const workerInstanceId = await seedWorker(db, server.environment.workerGroupId);
-  // Ahead of what other tests queued.
-  await sql`update runs set priority = 2147483647 where id = ${runId}`.execute(db);
-  const [claimed] = await claimRuns(db, { workerInstanceId, limit: 1, leaseDurationMs: 60_000 });
-  if (claimed?.id !== runId) throw new Error(`leased ${claimed?.id} instead of ${runId}`);
+  const claimed = await claimRun(db, workerInstanceId, runId);
   const lease = { workerInstanceId, leaseId: claimed.lease_id, fencing: claimed.fencing };
   await startRuns(db, [{ ...lease, notes: [], guest: { pooled: false, startMs: 1 } }]);
   let number = 0;
