@@ -104,3 +104,20 @@ test("a worker that holds nothing beats seldom, and at once again with its first
   expect(beats).toBe(21);
   await beating.stop();
 });
+
+test("what is to be reported at once does not wait for the answer to a beat that is held", async () => {
+  const beating = heartbeats();
+  heartbeat = (leases, signal) => {
+    beats += 1;
+    if (beats > 1) return confirmed(leases);
+    return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(new Error("aborted"))));
+  };
+  beating.hold(lease(() => undefined));
+  beating.start();
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(beats).toBe(1);
+  beating.hurry();
+  await vi.advanceTimersByTimeAsync(1);
+  expect(beats).toBe(3); // counted here and by `confirmed`
+  await beating.stop();
+});

@@ -46,20 +46,25 @@ export class Heartbeats {
   #expiry: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
   #isIdle = false;
+  /** The beat that waits for its answer. */
+  #underWay: AbortController | undefined;
+  #hurried = false;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
   }
 
   start(): void {
-    this.#isIdle = this.#leases.size === 0;
     const { intervalMs } = this.#options;
+    this.#isIdle = this.#leases.size === 0 && !this.#hurried;
+    const busyMs = this.#hurried ? 0 : intervalMs;
+    this.#hurried = false;
     this.#timer = setTimeout(
       () => {
         this.#isIdle = false;
         this.#beating = this.#beat();
       },
-      this.#isIdle ? Math.max(idleMs, intervalMs) : intervalMs,
+      this.#isIdle ? Math.max(idleMs, intervalMs) : busyMs,
     );
   }
 
@@ -78,14 +83,14 @@ export class Heartbeats {
     this.start();
   }
 
-  /** There is something to report: an idle worker's next beat does not wait its turn. */
+  /** There is something to report: the next beat neither waits its turn nor for the answer to one that is held. */
   hurry(): void {
-    if (!this.#isIdle || this.#stopped.signal.aborted) return;
+    if (this.#stopped.signal.aborted) return;
+    this.#hurried = true;
+    this.#underWay?.abort(); // its end starts the next one
+    if (this.#underWay !== undefined) return;
     clearTimeout(this.#timer);
-    this.#isIdle = false;
-    this.#timer = setTimeout(() => {
-      this.#beating = this.#beat();
-    }, this.#options.intervalMs);
+    this.start();
   }
 
   release(leaseId: string): void {
@@ -98,16 +103,20 @@ export class Heartbeats {
       lease_id: lease.leaseId,
       fencing: lease.fencing,
     }));
+    const underWay = new AbortController();
+    this.#underWay = underWay;
+    const signal = AbortSignal.any([this.#stopped.signal, underWay.signal]);
     try {
       const report = this.#options.report?.() ?? {};
-      const answer = await this.#options.client.heartbeat(leases, this.#stopped.signal, report);
+      const answer = await this.#options.client.heartbeat(leases, signal, report);
       this.#apply(answer, sentAt);
       this.#options.onDraining?.(answer.draining);
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
-      this.#options.logger.warn({ error }, "heartbeat failed");
+      if (!underWay.signal.aborted) this.#options.logger.warn({ error }, "heartbeat failed");
       if (error instanceof UnauthorizedError) this.#options.onUnauthorized();
     }
+    this.#underWay = undefined;
     this.#watchExpiry();
     if (!this.#stopped.signal.aborted) this.start();
   }
