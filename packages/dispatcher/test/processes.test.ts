@@ -83,9 +83,10 @@ async function plant(): Promise<void> {
   }
 }
 
-/** Every schedule has a slot that is due now. */
-async function makeDue(): Promise<void> {
-  await sql`update schedules set next_fire_at = date_trunc('minute', now()), due_at = now()`.execute(
+/** Every schedule has a slot that is due now: that of so many minutes ago. */
+async function makeDue(minutesAgo = 0): Promise<void> {
+  await sql`update schedules set due_at = now(),
+    next_fire_at = date_trunc('minute', now()) - make_interval(mins => ${minutesAgo}::integer)`.execute(
     database.db,
   );
 }
@@ -130,11 +131,8 @@ test.each(redisPrograms)(
     const dispatcher = await start({ HELMR_REDIS_URL: there.url });
     await plant();
     const fires = async (times: number) => {
-      await makeDue();
-      // A slot is a minute: of one that fired in this minute nothing is to be seen.
-      await sql`update schedules set next_fire_at = next_fire_at - make_interval(mins => ${10 - times})`.execute(
-        database.db,
-      );
+      // A slot is a minute: one that fired already does not fire again.
+      await makeDue(10 - times);
       await vi.waitUntil(async () => (await runsPerSchedule()).every((n) => n === times), limit);
     };
     await fires(1);
