@@ -59,7 +59,9 @@ async function statOf(pid: number): Promise<{ parent: number; ticks: number }> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
   // The name, in parentheses, may hold anything; the fields behind it are state, parent, …
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return { parent: Number(fields[1] ?? 0), ticks: Number(fields[11] ?? 0) + Number(fields[12] ?? 0) };
+  // utime, stime, and those of the children that have ended: PostgreSQL's servers end with their connections.
+  const ticks = sum([11, 12, 13, 14].map((index) => Number(fields[index] ?? 0)));
+  return { parent: Number(fields[1] ?? 0), ticks };
 }
 
 /** Proportional set size; 0 for a process that has ended meanwhile. */

@@ -7,22 +7,22 @@ type Cost = readonly [control: number, postgres: number, redis: number, dispatch
 
 export const measured = {
   /** POST /sessions: session, workspace, run. */
-  start: [2.456, 1.922, 0.004, 0],
+  start: [0.745, 1.297, 0.007, 0],
   /** Leased among others, and started. */
-  lease: [0.781, 0.49, 0, 0],
-  finish: [0.49, 0.295, 0, 0],
+  lease: [0.166, 0.172, 0.006, 0],
+  finish: [0.086, 0.165, 0.006, 0.002],
   /** An append of log lines. */
-  log: [1.201, 0.738, 0.001, 0],
+  log: [0.289, 0.301, 0.009, 0],
   /** A token, a wait for it, and the park. */
-  wait: [4.403, 2.781, 0.036, 0],
+  wait: [1.265, 1.515, 0.022, 0],
   /** The token's completion, the lease and the start after it. */
-  resume: [2.143, 2.039, 0, 0],
+  resume: [0.609, 0.945, 0.017, 0],
   /** Of a worker that holds leases. */
-  heartbeat: [1.083, 1.233, 0.056, 0],
+  heartbeat: [0.686, 1.31, 0, 0],
   /** A second of a worker that waits for work. */
-  waiting: [0.066, 0.183, 0, 0],
+  waiting: [0.033, 0.153, 0.007, 0],
   /** Of a schedule, with the session that it starts. */
-  fire: [0.01, 2.941, 0.04, 2.382],
+  fire: [0.011, 2.535, 0.052, 1.783],
 } as const satisfies Record<string, Cost>;
 
 export type Operation = keyof typeof measured;

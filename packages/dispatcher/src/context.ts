@@ -77,10 +77,10 @@ export const defaultLiveCopySettings: LiveCopySettings = {
  * loop; all of them together are some 20 statements a second while nothing is.
  */
 export const defaultIntervals: DispatcherIntervals = {
-  reconcileMs: 2_000,
-  expireQueuedMs: 1_000,
+  reconcileMs: 5_000,
+  expireQueuedMs: 2_000,
   expireLeasesMs: 2_000,
-  expireSessionsMs: 1_000,
+  expireSessionsMs: 2_000,
   // How late a parked run hears that its timer is over.
   expireWaitsMs: 250,
   continueSessionsMs: 2_000,

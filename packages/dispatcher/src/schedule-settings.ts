@@ -21,7 +21,7 @@ export const defaultScheduleSettings: ScheduleSettings = {
   repairEveryMs: 5_000,
   repairLimit: 100,
   repairLookaheadMs: 40_000,
-  triggerEveryMs: 200,
+  triggerEveryMs: 400,
   triggerConcurrency: 10,
   leaseMs: 5 * 60_000,
   maxAttempts: 10,

@@ -16,7 +16,8 @@ export const helmrVersion: string = manifest.version;
  */
 export function createRegistry(service: string): MetricsRegistry {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  // Each sample wakes the process: the usual 10 ms cost an idle one half a percent of a core.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
   new Gauge({
     name: "helmr_build_info",
     help: "Always 1; which program and version this is",
