@@ -74,7 +74,7 @@ export const defaultLiveCopySettings: LiveCopySettings = {
 
 /**
  * A lease ends 30 s after its worker's last sign: two seconds more to notice it do not matter. What is due is one index probe a
- * loop; all of them together are some 20 statements a second while nothing is.
+ * loop; all of them together are fewer than 20 statements a second while nothing is.
  */
 export const defaultIntervals: DispatcherIntervals = {
   reconcileMs: 5_000,

@@ -1,9 +1,6 @@
 /** Long polls: try, wait for a hint, try again, until something is there or the time is over. */
 import type { LiveBus } from "@helmr/coordination";
-import { WakeUp } from "../http/wake-up.ts";
-
-/** How late a lost hint is noticed, and a run whose retry delay is over. */
-const slowPollMs = 1_000;
+import { slowPollMs, WakeUp } from "../http/wake-up.ts";
 
 export interface LongPoll<T> {
   readonly bus: LiveBus;

@@ -65,29 +65,21 @@ export async function removeSessions(
 
 /** R4: what refers to a session, before it. Access tokens and cursors go with it. */
 const steps: readonly ((tx: Tx, sessionIds: readonly string[]) => Promise<number>)[] = [
-  (tx, ids) =>
-    removed(
-      tx,
-      sql`delete from stream_records where ctid = any (array(
-        select c.ctid from session_streams t join stream_records c on c.stream_id = t.id
-        where t.session_id = any (${ids}::uuid[]) limit ${pageRows}::integer))`,
-    ),
-  (tx, ids) =>
-    removed(
-      tx,
-      sql`delete from run_logs where ctid = any (array(
-        select l.ctid from runs r join run_logs l on l.run_id = r.id
-        where r.session_id = any (${ids}::uuid[]) limit ${pageLogs}::integer))`,
-    ),
-  (tx, ids) =>
-    removed(
-      tx,
-      sql`delete from run_events where ctid = any (array(
-        select e.ctid from runs r join run_events e on e.run_id = r.id
-        where r.session_id = any (${ids}::uuid[]) limit ${pageRows}::integer))`,
-    ),
+  rows("stream_records", { by: "stream_id", of: "session_streams", limit: pageRows }),
+  rows("run_logs", { by: "run_id", of: "runs", limit: pageLogs }),
+  rows("run_events", { by: "run_id", of: "runs", limit: pageRows }),
   removeRuns,
 ];
+
+/** A step: rows of a table that belong to what belongs to the sessions. */
+function rows(table: string, { by, of, limit }: { by: string; of: string; limit: number }) {
+  return async (tx: Tx, sessionIds: readonly string[]): Promise<number> => {
+    const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any (array(
+      select c.ctid from ${sql.table(of)} p join ${sql.table(table)} c on ${sql.ref(`c.${by}`)} = p.id
+      where p.session_id = any (${sessionIds}::uuid[]) limit ${limit}::integer))`.execute(tx);
+    return Number(numAffectedRows);
+  };
+}
 
 async function removeRuns(tx: Tx, sessionIds: readonly string[]): Promise<number> {
   const { rows } = await sql<{ removed: number }>`
@@ -119,9 +111,4 @@ async function archiveWorkspaces(tx: Tx, sessions: readonly Due[]): Promise<void
         and not exists (select from workspace_materializations m where m.workspace_id = w.id and m.ended_at is null)
         and not exists (select from workspace_versions v where v.workspace_id = w.id and v.kind <> 'system')
       order by w.id for update of w skip locked))`.execute(tx);
-}
-
-async function removed(tx: Tx, statement: ReturnType<typeof sql>): Promise<number> {
-  const { numAffectedRows = 0n } = await statement.execute(tx);
-  return Number(numAffectedRows);
 }
